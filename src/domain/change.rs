@@ -1,0 +1,94 @@
+//! What a use case answers when it agrees: the records that change and the one
+//! event that tells the story of it.
+
+use std::sync::Arc;
+
+use super::identifiers::{ProjectId, RoleId, UserId};
+use super::organization::{Member, Profile, Project, RegisteredResource, ResourceKey, Role};
+
+/// One record put or deleted. The store writes exactly these.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecordChange {
+    /// The organization's own record.
+    PutProfile(Arc<Profile>),
+    /// A member with roles, project roles, overrides.
+    PutMember(Arc<Member>),
+    /// A member leaves, with all that they held.
+    DeleteMember(UserId),
+    /// A custom role, or an edited built-in one.
+    PutRole(Arc<Role>),
+    /// A custom role goes, or an edited built-in one returns to the catalog's.
+    DeleteRole(RoleId),
+    /// A project.
+    PutProject(Arc<Project>),
+    /// A project goes.
+    DeleteProject(ProjectId),
+    /// A registered resource.
+    PutResource(Arc<RegisteredResource>),
+    /// A resource is no longer registered.
+    DeleteResource(ResourceKey),
+    /// Everything of the organization goes.
+    DeleteOrganization,
+}
+
+/// A change that passed every rule of the team and waits to be committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Records, in the order in which they apply. Empty when nothing had to change.
+    pub records: Vec<RecordChange>,
+    /// What happened.
+    pub event: Event,
+    /// What the caller gets back, and gets back again when it repeats the request.
+    pub outcome: Outcome,
+}
+
+/// What a caller gets back for a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The organization's own record.
+    Profile(Arc<Profile>),
+    /// A member.
+    Member(Arc<Member>),
+    /// A role.
+    Role(Arc<Role>),
+    /// A project.
+    Project(Arc<Project>),
+    /// A registered resource.
+    Resource(Arc<RegisteredResource>),
+    /// How many records changed.
+    Count(u64),
+    /// Nothing but the revision.
+    Nothing,
+}
+
+/// What happened, for the history: one per commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The action performed, by the name that catalogs know it by, such as `ChangeMemberRole`.
+    pub action: &'static str,
+    /// What it was done to.
+    pub target: Target,
+    /// Further facts in a fixed order; ids only, never personal text or secrets.
+    pub details: Vec<(&'static str, String)>,
+}
+
+/// What something was done to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The kind: `Organization`, `Member`, `Role`, `Project` or a resource type.
+    pub kind: String,
+    /// Its id.
+    pub id: String,
+}
+
+impl Target {
+    /// A target of a kind and id.
+    pub fn new(kind: impl Into<String>, id: impl ToString) -> Self {
+        Self { kind: kind.into(), id: id.to_string() }
+    }
+}
+
+/// The etag of a record: its version, in a form that invites no arithmetic.
+pub fn etag(version: super::organization::Version) -> String {
+    format!("v{:x}", version.0)
+}

@@ -1,0 +1,291 @@
+//! The state of one organization, as an immutable value.
+//!
+//! Maps share structure between versions, so the state after one role change
+//! costs the same whether the team has ten members or a hundred thousand.
+//! Nothing in here changes in place: use cases produce a
+//! [`Change`](super::Change) and [`Organization::apply`] makes the next state.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+
+use super::catalog::Catalog;
+use super::change::RecordChange;
+use super::identifiers::{
+    CatalogId, OrganizationId, PlanId, ProjectId, ResourceId, RoleId, TypeId, UserId,
+};
+use super::permissions::Permissions;
+
+/// A moment: milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Moment(pub i64);
+
+/// Counts the changes of one organization, from 1. What an etag is made of and
+/// what a commit is guarded by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(pub u64);
+
+impl Version {
+    /// The version after this one.
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+/// All of one organization.
+#[derive(Clone, Debug)]
+pub struct Organization {
+    /// What is known of the organization itself.
+    pub profile: Arc<Profile>,
+    /// The number of changes so far.
+    pub version: Version,
+    /// Members by user; the owner is one of them.
+    pub members: OrdMap<UserId, Arc<Member>>,
+    /// Custom roles, and built-in ones that the organization has edited.
+    pub roles: OrdMap<RoleId, Arc<Role>>,
+    /// Projects.
+    pub projects: OrdMap<ProjectId, Arc<Project>>,
+    /// Registered resources.
+    pub resources: OrdMap<ResourceKey, Arc<RegisteredResource>>,
+}
+
+/// The organization's own record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// The tenant's id.
+    pub id: OrganizationId,
+    /// As people read it.
+    pub display_name: String,
+    /// The catalog it lives on, for good.
+    pub catalog: CatalogId,
+    /// The plan it is on.
+    pub plan: PlanId,
+    /// The one owner; always a member, always active.
+    pub owner: UserId,
+    /// When it was created.
+    pub created_at: Moment,
+    /// Ordinal that the next project gets; never reused.
+    pub next_project_ordinal: u64,
+    /// The organization's version at the last change of this record.
+    pub version: Version,
+}
+
+/// Whether a member's rights count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MemberStatus {
+    /// They do.
+    Active,
+    /// They do not; everything is kept for reinstatement.
+    Suspended,
+}
+
+/// A user in an organization, with everything they hold there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Who.
+    pub user: UserId,
+    /// As people read it; may be empty.
+    pub display_name: String,
+    /// Where to reach them; may be empty.
+    pub email: String,
+    /// Whether their rights count.
+    pub status: MemberStatus,
+    /// Roles on the organization, in the order given. Empty for the owner.
+    pub roles: Vec<RoleId>,
+    /// Roles given explicitly on single projects; an empty list is an explicit "none".
+    pub project_roles: BTreeMap<ProjectId, Vec<RoleId>>,
+    /// Rights that replace the member's roles inside single projects.
+    pub overrides: BTreeMap<ProjectId, Override>,
+    /// Default project roles by the ordinal of the first project they apply to,
+    /// ascending; see [`Member::roles_on_project`].
+    pub default_roles: BTreeMap<u64, Vec<RoleId>>,
+    /// When the membership began.
+    pub joined_at: Moment,
+    /// The organization's version when the membership began: what a token is bound to.
+    pub membership: Version,
+    /// The organization's version at the last change of this record.
+    pub version: Version,
+}
+
+/// What a member may do in one project instead of what their roles give.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Override {
+    /// Roles whose project-level actions hold, as those roles are at the time of the check.
+    pub roles: Vec<RoleId>,
+    /// Further project-level rights.
+    pub permissions: Permissions,
+    /// When it was set.
+    pub set_at: Moment,
+}
+
+/// A custom role, or the organization's edition of a built-in one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// Its id.
+    pub id: RoleId,
+    /// As people read it.
+    pub display_name: String,
+    /// For people; may be empty.
+    pub description: String,
+    /// What it grants.
+    pub permissions: Permissions,
+    /// Whether it stands in for the catalog's role of the same id.
+    pub edits_built_in: bool,
+    /// When it was created (or the built-in first edited).
+    pub created_at: Moment,
+    /// The organization's version at the last change of this record.
+    pub version: Version,
+}
+
+/// A sub-scope of an organization.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Project {
+    /// Its id.
+    pub id: ProjectId,
+    /// As people read it.
+    pub display_name: String,
+    /// Its place in the order of creation.
+    pub ordinal: u64,
+    /// Whether it is closed for new grants and resources. Decisions go on.
+    pub archived: bool,
+    /// When it was created.
+    pub created_at: Moment,
+    /// The organization's version at the last change of this record.
+    pub version: Version,
+}
+
+/// What names a registered resource.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResourceKey {
+    /// Its type.
+    pub type_id: TypeId,
+    /// Its id.
+    pub id: ResourceId,
+}
+
+/// A resource whose project and owner Roster keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisteredResource {
+    /// What names it.
+    pub key: ResourceKey,
+    /// The project it lies in, if any.
+    pub project: Option<ProjectId>,
+    /// Who owns it, if anyone.
+    pub owner: Option<UserId>,
+    /// When it was registered.
+    pub created_at: Moment,
+    /// The organization's version at the last change of this record.
+    pub version: Version,
+}
+
+impl Organization {
+    /// An organization with a profile and nothing else: what records are applied to.
+    pub fn empty(profile: Arc<Profile>, version: Version) -> Self {
+        Self {
+            profile,
+            version,
+            members: OrdMap::new(),
+            roles: OrdMap::new(),
+            projects: OrdMap::new(),
+            resources: OrdMap::new(),
+        }
+    }
+
+    /// The state after `changes`, one version later.
+    #[must_use]
+    pub fn apply(&self, changes: &[RecordChange]) -> Self {
+        let mut next = self.clone();
+        next.version = self.version.next();
+        for change in changes {
+            next.put(change);
+        }
+        next
+    }
+
+    /// Makes one record change in place; for [`apply`](Self::apply) and for loading.
+    pub fn put(&mut self, change: &RecordChange) {
+        match change {
+            RecordChange::PutProfile(profile) => self.profile = Arc::clone(profile),
+            RecordChange::PutMember(member) => {
+                self.members.insert(member.user.clone(), Arc::clone(member));
+            }
+            RecordChange::DeleteMember(user) => {
+                self.members.remove(user.as_str());
+            }
+            RecordChange::PutRole(role) => {
+                self.roles.insert(role.id.clone(), Arc::clone(role));
+            }
+            RecordChange::DeleteRole(role) => {
+                self.roles.remove(role.as_str());
+            }
+            RecordChange::PutProject(project) => {
+                self.projects.insert(project.id.clone(), Arc::clone(project));
+            }
+            RecordChange::DeleteProject(project) => {
+                self.projects.remove(project.as_str());
+            }
+            RecordChange::PutResource(resource) => {
+                self.resources.insert(resource.key.clone(), Arc::clone(resource));
+            }
+            RecordChange::DeleteResource(key) => {
+                self.resources.remove(key);
+            }
+            RecordChange::DeleteOrganization => {
+                self.members = OrdMap::new();
+                self.roles = OrdMap::new();
+                self.projects = OrdMap::new();
+                self.resources = OrdMap::new();
+            }
+        }
+    }
+
+    /// The organization's id.
+    pub fn id(&self) -> &OrganizationId {
+        &self.profile.id
+    }
+
+    /// Whether `user` is the owner.
+    pub fn is_owner(&self, user: &str) -> bool {
+        self.profile.owner.as_str() == user
+    }
+
+    /// What the role of that id grants here: the organization's own edition if
+    /// there is one, the catalog's otherwise.
+    pub fn permissions_of<'a>(&'a self, catalog: &'a Catalog, role: &str) -> Option<&'a Permissions> {
+        match self.roles.get(role) {
+            Some(own) => Some(&own.permissions),
+            None => catalog.role(role).map(|built_in| &built_in.permissions),
+        }
+    }
+
+    /// Features of the plan the organization is on.
+    pub fn has_feature(&self, catalog: &Catalog, feature: &str) -> bool {
+        catalog
+            .plan(self.profile.plan.as_str())
+            .is_some_and(|plan| plan.features.contains(feature))
+    }
+}
+
+impl Member {
+    /// Roles held on `project`, the explicit ones if there are any, else the
+    /// defaults that were in force for projects of its ordinal.
+    ///
+    /// Defaults set at one time apply to every project created from then on;
+    /// copying them makes them apply from ordinal 0 and drops what was explicit.
+    pub fn roles_on_project(&self, project: &Project) -> &[RoleId] {
+        match self.project_roles.get(project.id.as_str()) {
+            Some(explicit) => explicit,
+            None => self
+                .default_roles
+                .range(..=project.ordinal)
+                .next_back()
+                .map_or(&[], |(_, roles)| roles.as_slice()),
+        }
+    }
+
+    /// The default roles that the next new project gets.
+    pub fn current_default_roles(&self) -> &[RoleId] {
+        self.default_roles.last_key_value().map_or(&[], |(_, roles)| roles.as_slice())
+    }
+}

@@ -1,0 +1,1 @@
+//! Placeholder while this is being written.

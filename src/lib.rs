@@ -1,0 +1,4 @@
+//! Roster: one daemon that knows who is on each team and decides what they may do.
+pub mod catalogs;
+pub mod domain;
+pub mod store;
