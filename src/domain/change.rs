@@ -57,8 +57,15 @@ pub enum Outcome {
     Resource(Arc<RegisteredResource>),
     /// How many records changed.
     Count(u64),
-    /// Resources that were affected, at most the number that an answer lists.
-    Resources(Vec<ResourceKey>),
+    /// A member is gone; what became of the resources they owned.
+    Removed {
+        /// Resources left without owner, at most as many as an answer lists.
+        orphaned: Vec<ResourceKey>,
+        /// How many were left without owner in all.
+        orphaned_count: u64,
+        /// How many passed to somebody else.
+        reassigned_count: u64,
+    },
     /// Nothing but the revision.
     Nothing,
 }

@@ -147,17 +147,19 @@ impl Organization {
                 ..(***resource).clone()
             }))
         }));
-        let orphaned = if heir.is_some() {
-            Vec::new()
+        let count = owned.len() as u64;
+        let outcome = if heir.is_some() {
+            Outcome::Removed { orphaned: Vec::new(), orphaned_count: 0, reassigned_count: count }
         } else {
-            owned.iter().take(MAX_LISTED_RESOURCES).map(|resource| resource.key.clone()).collect()
+            let orphaned = owned.iter().take(MAX_LISTED_RESOURCES).map(|resource| resource.key.clone()).collect();
+            Outcome::Removed { orphaned, orphaned_count: count, reassigned_count: 0 }
         };
         let mut details = vec![("resources", owned.len().to_string())];
         details.extend(heir.map(|heir| ("reassigned_to", heir.to_string())));
         Ok(Change {
             records,
             event: Event { action: "RemoveMember", target: Target::new("Member", user), details },
-            outcome: Outcome::Resources(orphaned),
+            outcome,
         })
     }
 

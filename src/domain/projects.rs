@@ -62,11 +62,16 @@ impl Organization {
         Ok(self.put_project(project, "UpdateProject"))
     }
 
-    /// Closes a project for new grants and resources, or opens it again.
-    pub fn set_project_archived(&self, id: &str, archived: bool, given_etag: &str) -> Result<Change, Refusal> {
-        let mut project = self.project_to_edit(id, given_etag)?;
-        project.archived = archived;
-        Ok(self.put_project(project, if archived { "ArchiveProject" } else { "UnarchiveProject" }))
+    /// Closes a project for new grants and resources; decisions go on.
+    pub fn archive_project(&self, id: &str, given_etag: &str) -> Result<Change, Refusal> {
+        let project = self.project_to_edit(id, given_etag)?;
+        Ok(self.put_project(Project { archived: true, ..project }, "ArchiveProject"))
+    }
+
+    /// Opens an archived project again.
+    pub fn unarchive_project(&self, id: &str, given_etag: &str) -> Result<Change, Refusal> {
+        let project = self.project_to_edit(id, given_etag)?;
+        Ok(self.put_project(Project { archived: false, ..project }, "UnarchiveProject"))
     }
 
     /// Deletes a project that holds no registered resource; roles and overrides in it go along.
@@ -130,9 +135,7 @@ impl Organization {
     pub fn clear_project_roles(&self, id: &str, user: &str, given_etag: &str) -> Result<Change, Refusal> {
         let project = self.project(id)?;
         let mut member = self.member_to_edit(user, given_etag)?;
-        if member.project_roles.remove(id).is_none() {
-            return Err(Refusal::NotFound { kind: "explicit project role of the member", id: shown(user) });
-        }
+        member.project_roles.remove(id);
         let details = vec![("project", id.to_owned()), ("after", listed(member.roles_on_project(project)))];
         Ok(self.put_member(member, "ClearProjectRoles", details))
     }

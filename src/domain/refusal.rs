@@ -42,6 +42,10 @@ pub enum Fault {
     ReservedName,
     /// The same thing twice.
     Repeated,
+    /// Not a revision that this installation has given out.
+    MalformedRevision,
+    /// Not a page token of this request.
+    MalformedPageToken,
     /// More of something than the limit allows.
     TooMany,
 }

@@ -61,7 +61,7 @@ impl Organization {
         given_etag: &str,
     ) -> Result<Change, Refusal> {
         let mut checks = Checks::new();
-        let owner = self.check_owner(&mut checks, "new_owner", new_owner);
+        let owner = self.check_owner(&mut checks, "owner", new_owner);
         checks.finish()?;
         let mut resource = self.resource_to_edit(type_id, id, given_etag)?;
         let details = vec![("before", text(resource.owner.as_ref())), ("after", text(owner.as_ref()))];

@@ -124,7 +124,7 @@ impl Organization {
         if holder_count > 0 {
             return Err(Refusal::RoleInUse { role: role.id.clone(), holders, holder_count });
         }
-        Ok(self.drop_role(role, "DeleteRole", Outcome::Nothing))
+        Ok(self.drop_role(&role.id, "DeleteRole"))
     }
 
     /// Gives an edited built-in role back the shape that the product ships.
@@ -132,12 +132,13 @@ impl Organization {
         if !catalog.team.built_in_roles_editable {
             return Err(Refusal::NotOffered("editable built-in roles"));
         }
-        let role = self.own_role(catalog, id)?;
-        if !role.edits_built_in {
-            return Err(Refusal::NotFound { kind: "edited built-in role", id: shown(id) });
+        let Some(built_in) = catalog.role(id) else {
+            return Err(Refusal::NotFound { kind: "built-in role", id: shown(id) });
+        };
+        if let Some(edited) = self.roles.get(id) {
+            fresh("role", &edited.id, edited.version, given_etag)?;
         }
-        fresh("role", &role.id, role.version, given_etag)?;
-        Ok(self.drop_role(role, "ResetRole", Outcome::Nothing))
+        Ok(self.drop_role(&built_in.id, "ResetRole"))
     }
 
     fn custom_roles_offered(&self, catalog: &Catalog) -> Result<(), Refusal> {
@@ -203,11 +204,11 @@ impl Organization {
         }
     }
 
-    fn drop_role(&self, role: &Role, action: &'static str, outcome: Outcome) -> Change {
+    fn drop_role(&self, role: &RoleId, action: &'static str) -> Change {
         Change {
-            records: vec![RecordChange::DeleteRole(role.id.clone())],
-            event: Event { action, target: Target::new("Role", &role.id), details: Vec::new() },
-            outcome,
+            records: vec![RecordChange::DeleteRole(role.clone())],
+            event: Event { action, target: Target::new("Role", role), details: Vec::new() },
+            outcome: Outcome::Nothing,
         }
     }
 }

@@ -1,0 +1,59 @@
+//! Everything a use case can answer other than what was asked for.
+
+use crate::domain::Refusal;
+use crate::domain::refusal::Violation;
+use crate::engine::{CompileError, EvaluateError};
+use crate::store::{CommitError, ReadError};
+
+/// Why a use case did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The rules of the team, or the form of the request.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// This node has not seen the revision asked for before the deadline.
+    #[error("revision `{0}` is not reached yet; retry")]
+    RevisionNotReached(String),
+    /// The request id was used for another request.
+    #[error("request id `{0}` was used for another request; take a new one")]
+    RequestIdReused(String),
+    /// The organization kept changing.
+    #[error("the organization kept changing; nothing was done, retry")]
+    ConcurrentChange,
+    /// A batch is too large.
+    #[error("a batch holds at most {most} requests, not {given}; send more batches")]
+    BatchTooLarge {
+        /// The limit.
+        most: usize,
+        /// What came.
+        given: usize,
+    },
+    /// The store did not take the change.
+    #[error("the change could not be stored")]
+    Commit(#[source] CommitError),
+    /// The store could not be read.
+    #[error("the store could not be read")]
+    Read(#[from] ReadError),
+    /// The next state does not compile, which no request should be able to cause.
+    #[error("the change does not compile")]
+    Compile(#[from] CompileError),
+    /// A use case answered with something other than what it is for.
+    #[error("unexpected outcome {0}")]
+    UnexpectedOutcome(String),
+    /// Cedar could not be asked, which no request should be able to cause.
+    #[error("the question could not be judged")]
+    Evaluate(#[from] EvaluateError),
+}
+
+impl Error {
+    /// No such organization.
+    pub fn unknown_organization(id: &str) -> Self {
+        let id = id.chars().take(128).flat_map(char::escape_default).collect();
+        Self::Refused(Refusal::NotFound { kind: "organization", id })
+    }
+
+    /// The request has faults.
+    pub fn invalid(violations: Vec<Violation>) -> Self {
+        Self::Refused(Refusal::Invalid(violations))
+    }
+}

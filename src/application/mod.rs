@@ -1,0 +1,122 @@
+//! Use cases, and the one write path.
+//!
+//! An [`Application`] holds every organization as a published snapshot. A check
+//! reads one and asks the engine. A change goes through [`mutate`]: load,
+//! decide, apply, compile, commit, publish. Nothing here knows the wire, Cedar
+//! or how the store keeps records.
+
+pub mod check;
+pub mod error;
+pub mod example;
+pub mod listing;
+pub mod mutate;
+pub mod organizations;
+pub mod registry;
+pub mod revision;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub use check::{Check, Checked};
+pub use error::Error;
+pub use listing::{Page, PageRequest};
+pub use mutate::{Caller, Request, Written};
+
+use crate::domain::identifiers::CatalogId;
+use crate::engine::{CompiledCatalog, Snapshot};
+use crate::store::{ReadError, Store};
+use crate::world::World;
+use registry::Registry;
+use revision::Progress;
+
+/// Everything that use cases need.
+pub struct Application {
+    catalogs: BTreeMap<CatalogId, Arc<CompiledCatalog>>,
+    store: Arc<dyn Store>,
+    world: Arc<dyn World>,
+    registry: Arc<Registry>,
+    progress: Arc<Progress>,
+}
+
+/// The application could not be started on what the store holds.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store failed to read.
+    #[error("the store can't be read: {0}")]
+    Read(#[from] ReadError),
+    /// An organization lives on a catalog that was not loaded.
+    #[error("organization `{organization}` lives on catalog `{catalog}`, which is not among the catalogs loaded")]
+    UnknownCatalog {
+        /// The organization.
+        organization: String,
+        /// Its catalog.
+        catalog: String,
+    },
+    /// An organization no longer compiles.
+    #[error("organization `{organization}` does not compile on its catalog: {problem}")]
+    Compile {
+        /// The organization.
+        organization: String,
+        /// What the engine says.
+        problem: String,
+    },
+}
+
+impl Application {
+    /// Loads every organization of the store and compiles it.
+    pub fn start(
+        catalogs: Vec<CompiledCatalog>,
+        store: Arc<dyn Store>,
+        world: Arc<dyn World>,
+    ) -> Result<Self, StartError> {
+        let catalogs =
+            catalogs.into_iter().map(|catalog| (catalog.catalog().id.clone(), Arc::new(catalog))).collect();
+        let progress = Arc::new(Progress::starting_at(store.head().sequence));
+        let application = Self { catalogs, store, world, registry: Arc::new(Registry::default()), progress };
+        application.load()?;
+        Ok(application)
+    }
+
+    fn load(&self) -> Result<(), StartError> {
+        const PAGE: usize = 1_000;
+        let mut after = None;
+        loop {
+            let page = self.store.organizations(after.as_ref(), PAGE)?;
+            for id in &page {
+                let Some((organization, sequence)) = self.store.load(id)? else {
+                    continue;
+                };
+                let catalog = &organization.profile.catalog;
+                let Some(compiled) = self.catalogs.get(catalog) else {
+                    return Err(StartError::UnknownCatalog {
+                        organization: id.to_string(),
+                        catalog: catalog.to_string(),
+                    });
+                };
+                let snapshot = Snapshot::compile(Arc::clone(compiled), organization, sequence.0).map_err(|error| {
+                    StartError::Compile { organization: id.to_string(), problem: error.to_string() }
+                })?;
+                self.registry.publish(id, Arc::new(snapshot));
+            }
+            match page.last() {
+                Some(last) if page.len() == PAGE => after = Some(last.clone()),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// The catalogs, ascending by id.
+    pub fn catalogs(&self) -> impl Iterator<Item = &Arc<CompiledCatalog>> {
+        self.catalogs.values()
+    }
+
+    /// The catalog of that id.
+    pub fn catalog(&self, id: &str) -> Option<&Arc<CompiledCatalog>> {
+        self.catalogs.get(id)
+    }
+
+    /// Where time and ids come from.
+    pub fn world(&self) -> &dyn World {
+        &*self.world
+    }
+}

@@ -1,0 +1,93 @@
+//! Every organization by id, as the snapshot published last.
+//!
+//! Reading takes no lock. Writers of one organization take turns; publishing
+//! happens where the store says that a commit is durable, in its order.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use papaya::HashMap;
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::domain::identifiers::OrganizationId;
+use crate::engine::Snapshot;
+
+/// One organization: what readers see, and the writers' turn.
+pub struct Cell {
+    published: ArcSwap<Snapshot>,
+    turn: Mutex<()>,
+}
+
+impl Cell {
+    /// The snapshot published last.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.published.load_full()
+    }
+
+    /// Waits for this writer's turn.
+    pub async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
+    /// Publishes a snapshot unless a newer one is there.
+    pub fn publish(&self, snapshot: Arc<Snapshot>) {
+        self.published.rcu(|current| {
+            if current.revision() < snapshot.revision() { Arc::clone(&snapshot) } else { Arc::clone(current) }
+        });
+    }
+}
+
+/// All organizations.
+#[derive(Default)]
+pub struct Registry {
+    cells: HashMap<OrganizationId, Arc<Cell>>,
+    /// Those who found organizations take turns.
+    founding: Mutex<()>,
+}
+
+impl Registry {
+    /// The organization of that id.
+    pub fn get(&self, id: &str) -> Option<Arc<Cell>> {
+        self.cells.pin().get(id).cloned()
+    }
+
+    /// Whether that is still the organization's cell, and not that of one deleted meanwhile.
+    pub fn holds(&self, id: &str, cell: &Arc<Cell>) -> bool {
+        self.cells.pin().get(id).is_some_and(|held| Arc::ptr_eq(held, cell))
+    }
+
+    /// The snapshot of that organization.
+    pub fn snapshot(&self, id: &str) -> Option<Arc<Snapshot>> {
+        self.cells.pin().get(id).map(|cell| cell.snapshot())
+    }
+
+    /// Makes a new organization known, or the next snapshot of a known one.
+    pub fn publish(&self, id: &OrganizationId, snapshot: Arc<Snapshot>) {
+        match self.get(id.as_str()) {
+            Some(cell) => cell.publish(snapshot),
+            None => {
+                let cell = Cell { published: ArcSwap::new(snapshot), turn: Mutex::new(()) };
+                self.cells.pin().insert(id.clone(), Arc::new(cell));
+            }
+        }
+    }
+
+    /// Forgets a deleted organization.
+    pub fn forget(&self, id: &OrganizationId) {
+        self.cells.pin().remove(id);
+    }
+
+    /// Waits for the turn to found an organization.
+    pub async fn founding_turn(&self) -> MutexGuard<'_, ()> {
+        self.founding.lock().await
+    }
+
+    /// Ids after `after`, ascending, at most `limit`.
+    pub fn ids(&self, after: &str, limit: usize) -> Vec<OrganizationId> {
+        let cells = self.cells.pin();
+        let mut ids: Vec<OrganizationId> = cells.keys().filter(|id| id.as_str() > after).cloned().collect();
+        ids.sort();
+        ids.truncate(limit);
+        ids
+    }
+}

@@ -1,0 +1,51 @@
+//! Who calls: the operator, by the key that the first start wrote.
+//!
+//! Nothing but health is served to anyone else, and every refusal reads the same.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tonic::metadata::MetadataMap;
+use tonic::service::Interceptor;
+use tonic::{Request, Status};
+
+use super::status;
+use crate::application::Caller;
+
+/// Knows the keys that callers may present, as digests only.
+#[derive(Clone)]
+pub struct Authenticator {
+    operator: Arc<[u8; 32]>,
+}
+
+impl Authenticator {
+    /// Recognises the operator by this key.
+    pub fn new(operator_key: &str) -> Self {
+        Self { operator: Arc::new(Sha256::digest(operator_key.as_bytes()).into()) }
+    }
+
+    fn recognise(&self, metadata: &MetadataMap) -> Option<Caller> {
+        let mut values = metadata.get_all("authorization").iter();
+        let presented = values.next()?.to_str().ok()?;
+        if values.next().is_some() {
+            return None;
+        }
+        let (scheme, key) = presented.split_once(' ')?;
+        let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
+        let right = bool::from(digest.ct_eq(&*self.operator)) && scheme.eq_ignore_ascii_case("bearer");
+        right.then(|| Caller { name: "operator".to_owned() })
+    }
+}
+
+impl Interceptor for Authenticator {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        match self.recognise(request.metadata()) {
+            Some(caller) => {
+                request.extensions_mut().insert(caller);
+                Ok(request)
+            }
+            None => Err(status::unauthenticated()),
+        }
+    }
+}

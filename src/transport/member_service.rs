@@ -1,0 +1,261 @@
+//! `MemberService`: members and what they hold on the organization.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::mutation::accept;
+use super::{from_proto, status, to_proto};
+use crate::application::revision::token;
+use crate::application::{Application, Error, PageRequest, Written};
+use crate::domain::change::Outcome;
+use crate::domain::identifiers::UserId;
+use crate::domain::members::{MemberEdit, NewMember};
+use crate::domain::organization::{Member, MemberStatus, Organization};
+use crate::domain::refusal::{Fault, Violation};
+use crate::engine::Snapshot;
+use crate::proto::v1;
+use crate::proto::v1::member_service_server::MemberService;
+
+/// Serves members.
+pub struct MemberRpc {
+    application: Arc<Application>,
+}
+
+impl MemberRpc {
+    /// Serves members of that application.
+    pub fn new(application: Arc<Application>) -> Self {
+        Self { application }
+    }
+
+    fn written(&self, organization: &str, written: &Written) -> Result<Option<v1::Member>, Status> {
+        let snapshot = self.application.find(organization).map_err(status::of)?;
+        to_proto::written_member(snapshot.organization(), written).map(Some).map_err(status::of)
+    }
+}
+
+#[tonic::async_trait]
+impl MemberService for MemberRpc {
+    async fn add_member(
+        &self,
+        request: Request<v1::AddMemberRequest>,
+    ) -> Result<Response<v1::AddMemberResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let new = NewMember {
+            user: message.user,
+            display_name: message.display_name,
+            email: message.email,
+            roles: message.roles,
+        };
+        let written = self
+            .application
+            .mutate(&message.organization, &common, |snapshot, now| {
+                snapshot.organization().add_member(snapshot.catalog().catalog(), &new, now)
+            })
+            .await
+            .map_err(status::of)?;
+        Ok(Response::new(v1::AddMemberResponse {
+            member: self.written(&message.organization, &written)?,
+            revision: token(written.revision),
+        }))
+    }
+
+    async fn get_member(
+        &self,
+        request: Request<v1::GetMemberRequest>,
+    ) -> Result<Response<v1::GetMemberResponse>, Status> {
+        let patience = from_proto::patience(request.metadata());
+        let message = request.into_inner();
+        let snapshot = self
+            .application
+            .read(&message.organization, &message.at_least, patience)
+            .await
+            .map_err(status::of)?;
+        let organization = snapshot.organization();
+        let member = organization.member(&message.user).map_err(|refusal| status::of(refusal.into()))?;
+        Ok(Response::new(v1::GetMemberResponse {
+            member: Some(to_proto::member(member, organization.is_owner(&message.user))),
+            revision: token(snapshot.revision()),
+        }))
+    }
+
+    async fn list_members(
+        &self,
+        request: Request<v1::ListMembersRequest>,
+    ) -> Result<Response<v1::ListMembersResponse>, Status> {
+        let patience = from_proto::patience(request.metadata());
+        let message = request.into_inner();
+        let snapshot = self
+            .application
+            .read(&message.organization, &message.at_least, patience)
+            .await
+            .map_err(status::of)?;
+        list(&snapshot, &message).map(Response::new).map_err(status::of)
+    }
+
+    async fn update_member(
+        &self,
+        request: Request<v1::UpdateMemberRequest>,
+    ) -> Result<Response<v1::UpdateMemberResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let mask = from_proto::mask(message.update_mask.as_ref(), &["display_name", "email"]).map_err(status::of)?;
+        let edit = MemberEdit {
+            display_name: mask.has("display_name").then_some(message.display_name),
+            email: mask.has("email").then_some(message.email),
+        };
+        let written = self
+            .application
+            .mutate(&message.organization, &common, |snapshot, _| {
+                snapshot.organization().update_member(&message.user, &edit, &message.etag)
+            })
+            .await
+            .map_err(status::of)?;
+        Ok(Response::new(v1::UpdateMemberResponse {
+            member: self.written(&message.organization, &written)?,
+            revision: token(written.revision),
+        }))
+    }
+
+    async fn set_member_roles(
+        &self,
+        request: Request<v1::SetMemberRolesRequest>,
+    ) -> Result<Response<v1::SetMemberRolesResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let written = self
+            .application
+            .mutate(&message.organization, &common, |snapshot, _| {
+                let catalog = snapshot.catalog().catalog();
+                snapshot.organization().set_member_roles(catalog, &message.user, &message.roles, &message.etag)
+            })
+            .await
+            .map_err(status::of)?;
+        Ok(Response::new(v1::SetMemberRolesResponse {
+            member: self.written(&message.organization, &written)?,
+            revision: token(written.revision),
+        }))
+    }
+
+    async fn suspend_member(
+        &self,
+        request: Request<v1::SuspendMemberRequest>,
+    ) -> Result<Response<v1::SuspendMemberResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let written = self
+            .application
+            .mutate(&message.organization, &common, |snapshot, _| {
+                snapshot.organization().suspend_member(&message.user, &message.etag)
+            })
+            .await
+            .map_err(status::of)?;
+        Ok(Response::new(v1::SuspendMemberResponse {
+            member: self.written(&message.organization, &written)?,
+            revision: token(written.revision),
+        }))
+    }
+
+    async fn reinstate_member(
+        &self,
+        request: Request<v1::ReinstateMemberRequest>,
+    ) -> Result<Response<v1::ReinstateMemberResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let written = self
+            .application
+            .mutate(&message.organization, &common, |snapshot, _| {
+                snapshot.organization().reinstate_member(&message.user, &message.etag)
+            })
+            .await
+            .map_err(status::of)?;
+        Ok(Response::new(v1::ReinstateMemberResponse {
+            member: self.written(&message.organization, &written)?,
+            revision: token(written.revision),
+        }))
+    }
+
+    async fn remove_member(
+        &self,
+        request: Request<v1::RemoveMemberRequest>,
+    ) -> Result<Response<v1::RemoveMemberResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let written = self
+            .application
+            .mutate(&message.organization, &common, |snapshot, _| {
+                let heir = &message.reassign_resources_to;
+                snapshot.organization().remove_member(&message.user, heir, &message.etag)
+            })
+            .await
+            .map_err(status::of)?;
+        match written.outcome {
+            Outcome::Removed { orphaned, orphaned_count, reassigned_count } => {
+                Ok(Response::new(v1::RemoveMemberResponse {
+                    revision: token(written.revision),
+                    orphaned_resources: orphaned
+                        .iter()
+                        .map(|key| v1::ResourceRef { r#type: key.type_id.to_string(), id: key.id.to_string() })
+                        .collect(),
+                    orphaned_count,
+                    reassigned_count,
+                }))
+            }
+            other => Err(status::of(to_proto::unexpected(&other))),
+        }
+    }
+}
+
+/// What members are filtered by.
+struct Filter<'a> {
+    role: &'a str,
+    project: &'a str,
+    status: Option<MemberStatus>,
+}
+
+impl Filter<'_> {
+    fn admits(&self, member: &Member, organization: &Organization) -> bool {
+        let role = self.role.is_empty()
+            || member.roles.iter().any(|role| role.as_str() == self.role)
+            || (self.role == crate::domain::catalog::OWNER_ROLE && organization.is_owner(member.user.as_str()));
+        let status = self.status.is_none_or(|status| status == member.status);
+        let project = self.project.is_empty() || {
+            let on_project = organization
+                .projects
+                .get(self.project)
+                .is_some_and(|project| !member.roles_on_project(project).is_empty());
+            on_project || member.overrides.contains_key(self.project)
+        };
+        role && status && project
+    }
+}
+
+fn list(snapshot: &Snapshot, message: &v1::ListMembersRequest) -> Result<v1::ListMembersResponse, Error> {
+    let organization = snapshot.organization();
+    let status = member_status(message.status)?;
+    let filters =
+        ["members", &message.organization, &message.role, &message.project, &message.status.to_string()];
+    let request = PageRequest::parse(message.page_size, &message.page_token, &filters)?;
+    let filter = Filter { role: &message.role, project: &message.project, status };
+    let after = (Bound::Excluded(UserId::new(request.after.as_str())), Bound::Unbounded);
+    let members = organization
+        .members
+        .range(after)
+        .map(|(_, member)| member)
+        .filter(|member| filter.admits(member, organization));
+    let page = request.take(members, |member| member.user.to_string());
+    Ok(v1::ListMembersResponse {
+        members: page
+            .items
+            .iter()
+            .map(|member| to_proto::member(member, organization.is_owner(member.user.as_str())))
+            .collect(),
+        revision: token(snapshot.revision()),
+        next_page_token: page.next_page_token,
+    })
+}
+
+fn member_status(given: i32) -> Result<Option<MemberStatus>, Error> {
+    match v1::MemberStatus::try_from(given) {
+        Ok(v1::MemberStatus::Unspecified) => Ok(None),
+        Ok(v1::MemberStatus::Active) => Ok(Some(MemberStatus::Active)),
+        Ok(v1::MemberStatus::Suspended) => Ok(Some(MemberStatus::Suspended)),
+        Err(_) => Err(Error::invalid(vec![Violation::new("status", Fault::Malformed, "is no member status")])),
+    }
+}

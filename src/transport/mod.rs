@@ -1,0 +1,21 @@
+//! The wire: gRPC services over the use cases, and nothing else.
+//!
+//! An RPC here is a few lines: read the request, call one use case, put the
+//! answer into a message. What a message means is said in `proto/`; what is
+//! decided is decided further in. Only this folder (and the generated
+//! [`crate::proto`]) knows tonic and prost.
+
+pub mod authorization_service;
+pub mod caller;
+pub mod from_proto;
+pub mod health;
+pub mod member_service;
+pub mod mutation;
+pub mod organization_service;
+pub mod policy_service;
+pub mod project_service;
+pub mod resource_service;
+pub mod role_service;
+pub mod server;
+pub mod status;
+pub mod to_proto;

@@ -1,0 +1,169 @@
+//! `OrganizationService`: organizations founded, listed, changed, deleted.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::mutation::accept;
+use super::{from_proto, status, to_proto};
+use crate::application::revision::token;
+use crate::application::{Application, Error, PageRequest, Written};
+use crate::domain::change::Outcome;
+use crate::domain::lifecycle::Founding;
+use crate::proto::v1;
+use crate::proto::v1::organization_service_server::OrganizationService;
+use crate::world::draw_id;
+
+/// Serves organizations.
+pub struct OrganizationRpc {
+    application: Arc<Application>,
+}
+
+impl OrganizationRpc {
+    /// Serves organizations of that application.
+    pub fn new(application: Arc<Application>) -> Self {
+        Self { application }
+    }
+
+    fn written(&self, written: &Written) -> Result<Option<v1::Organization>, Status> {
+        match &written.outcome {
+            Outcome::Profile(profile) => {
+                let members =
+                    self.application.find(profile.id.as_str()).map_or(1, |snapshot| snapshot.organization().members.len());
+                Ok(Some(to_proto::organization(profile, members)))
+            }
+            other => Err(status::of(to_proto::unexpected(other))),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl OrganizationService for OrganizationRpc {
+    async fn create_organization(
+        &self,
+        request: Request<v1::CreateOrganizationRequest>,
+    ) -> Result<Response<v1::CreateOrganizationResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let drawn = message.organization_id.is_empty().then(|| draw_id(self.application.world(), "org"));
+        let founding = Founding {
+            id: drawn.unwrap_or(message.organization_id),
+            display_name: message.display_name,
+            plan: message.plan,
+            owner: message.owner,
+            owner_display_name: message.owner_display_name,
+            owner_email: message.owner_email,
+        };
+        let written = self
+            .application
+            .create_organization(&message.catalog, &founding, &common)
+            .await
+            .map_err(status::of)?;
+        Ok(Response::new(v1::CreateOrganizationResponse {
+            organization: self.written(&written)?,
+            revision: token(written.revision),
+        }))
+    }
+
+    async fn get_organization(
+        &self,
+        request: Request<v1::GetOrganizationRequest>,
+    ) -> Result<Response<v1::GetOrganizationResponse>, Status> {
+        let patience = from_proto::patience(request.metadata());
+        let message = request.into_inner();
+        let snapshot = self
+            .application
+            .read(&message.organization, &message.at_least, patience)
+            .await
+            .map_err(status::of)?;
+        let organization = snapshot.organization();
+        Ok(Response::new(v1::GetOrganizationResponse {
+            organization: Some(to_proto::organization(&organization.profile, organization.members.len())),
+            revision: token(snapshot.revision()),
+        }))
+    }
+
+    async fn list_organizations(
+        &self,
+        request: Request<v1::ListOrganizationsRequest>,
+    ) -> Result<Response<v1::ListOrganizationsResponse>, Status> {
+        let patience = from_proto::patience(request.metadata());
+        let message = request.into_inner();
+        list(&self.application, &message, patience).await.map(Response::new).map_err(status::of)
+    }
+
+    async fn update_organization(
+        &self,
+        request: Request<v1::UpdateOrganizationRequest>,
+    ) -> Result<Response<v1::UpdateOrganizationResponse>, Status> {
+        let (message, common) = accept(request)?;
+        from_proto::mask(message.update_mask.as_ref(), &["display_name"]).map_err(status::of)?;
+        let written = self
+            .application
+            .mutate(&message.organization, &common, |snapshot, _| {
+                snapshot.organization().update_organization(&message.display_name, &message.etag)
+            })
+            .await
+            .map_err(status::of)?;
+        Ok(Response::new(v1::UpdateOrganizationResponse {
+            organization: self.written(&written)?,
+            revision: token(written.revision),
+        }))
+    }
+
+    async fn set_plan(
+        &self,
+        request: Request<v1::SetPlanRequest>,
+    ) -> Result<Response<v1::SetPlanResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let written = self
+            .application
+            .mutate(&message.organization, &common, |snapshot, _| {
+                snapshot.organization().set_plan(snapshot.catalog().catalog(), &message.plan, &message.etag)
+            })
+            .await
+            .map_err(status::of)?;
+        Ok(Response::new(v1::SetPlanResponse {
+            organization: self.written(&written)?,
+            revision: token(written.revision),
+        }))
+    }
+
+    async fn delete_organization(
+        &self,
+        request: Request<v1::DeleteOrganizationRequest>,
+    ) -> Result<Response<v1::DeleteOrganizationResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let written = self
+            .application
+            .mutate(&message.organization, &common, |snapshot, _| {
+                snapshot.organization().delete_organization(&message.etag)
+            })
+            .await
+            .map_err(status::of)?;
+        Ok(Response::new(v1::DeleteOrganizationResponse { revision: token(written.revision) }))
+    }
+}
+
+async fn list(
+    application: &Application,
+    message: &v1::ListOrganizationsRequest,
+    patience: std::time::Duration,
+) -> Result<v1::ListOrganizationsResponse, Error> {
+    application.reach(&message.at_least, patience).await?;
+    let revision = application.published();
+    let request = PageRequest::parse(message.page_size, &message.page_token, &["organizations"])?;
+    let snapshots = application.organizations_after(&request.after, request.size + 1);
+    let page = request.take(snapshots, |snapshot| snapshot.organization().id().to_string());
+    Ok(v1::ListOrganizationsResponse {
+        organizations: page
+            .items
+            .iter()
+            .map(|snapshot| {
+                let organization = snapshot.organization();
+                to_proto::organization(&organization.profile, organization.members.len())
+            })
+            .collect(),
+        revision: token(revision),
+        next_page_token: page.next_page_token,
+    })
+}

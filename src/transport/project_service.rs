@@ -1,0 +1,313 @@
+//! `ProjectService`: projects, roles on them, overrides in them, defaults for them.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::mutation::accept;
+use super::{from_proto, status, to_proto};
+use crate::application::revision::token;
+use crate::application::{Application, Error, PageRequest, Request as Common, Written};
+use crate::domain::change::{Change, Outcome};
+use crate::domain::identifiers::{ProjectId, UserId};
+use crate::domain::organization::Moment;
+use crate::domain::Refusal;
+use crate::engine::Snapshot;
+use crate::proto::v1;
+use crate::proto::v1::project_service_server::ProjectService;
+use crate::world::draw_id;
+
+/// Serves projects.
+pub struct ProjectRpc {
+    application: Arc<Application>,
+}
+
+impl ProjectRpc {
+    /// Serves projects of that application.
+    pub fn new(application: Arc<Application>) -> Self {
+        Self { application }
+    }
+
+    /// Changes a project and answers with it.
+    async fn change_project(
+        &self,
+        organization: &str,
+        common: &Common,
+        decide: impl Fn(&Snapshot, Moment) -> Result<Change, Refusal>,
+    ) -> Result<(Option<v1::Project>, String), Status> {
+        let written = self.application.mutate(organization, common, decide).await.map_err(status::of)?;
+        match &written.outcome {
+            Outcome::Project(project) => Ok((Some(to_proto::project(project)), token(written.revision))),
+            other => Err(status::of(to_proto::unexpected(other))),
+        }
+    }
+
+    /// Changes what a member holds on projects and answers with the member.
+    async fn change_member(
+        &self,
+        organization: &str,
+        common: &Common,
+        decide: impl Fn(&Snapshot, Moment) -> Result<Change, Refusal>,
+    ) -> Result<(Option<v1::Member>, String), Status> {
+        let written: Written = self.application.mutate(organization, common, decide).await.map_err(status::of)?;
+        let snapshot = self.application.find(organization).map_err(status::of)?;
+        let member = to_proto::written_member(snapshot.organization(), &written).map_err(status::of)?;
+        Ok((Some(member), token(written.revision)))
+    }
+}
+
+#[tonic::async_trait]
+impl ProjectService for ProjectRpc {
+    async fn create_project(
+        &self,
+        request: Request<v1::CreateProjectRequest>,
+    ) -> Result<Response<v1::CreateProjectResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let drawn = message.project_id.is_empty().then(|| draw_id(self.application.world(), "project"));
+        let id = drawn.unwrap_or(message.project_id);
+        let (project, revision) = self
+            .change_project(&message.organization, &common, |snapshot, now| {
+                let catalog = snapshot.catalog().catalog();
+                snapshot.organization().create_project(catalog, &id, &message.display_name, now)
+            })
+            .await?;
+        Ok(Response::new(v1::CreateProjectResponse { project, revision }))
+    }
+
+    async fn get_project(
+        &self,
+        request: Request<v1::GetProjectRequest>,
+    ) -> Result<Response<v1::GetProjectResponse>, Status> {
+        let patience = from_proto::patience(request.metadata());
+        let message = request.into_inner();
+        let snapshot = self
+            .application
+            .read(&message.organization, &message.at_least, patience)
+            .await
+            .map_err(status::of)?;
+        let project =
+            snapshot.organization().project(&message.project).map_err(|refusal| status::of(refusal.into()))?;
+        Ok(Response::new(v1::GetProjectResponse {
+            project: Some(to_proto::project(project)),
+            revision: token(snapshot.revision()),
+        }))
+    }
+
+    async fn list_projects(
+        &self,
+        request: Request<v1::ListProjectsRequest>,
+    ) -> Result<Response<v1::ListProjectsResponse>, Status> {
+        let patience = from_proto::patience(request.metadata());
+        let message = request.into_inner();
+        let snapshot = self
+            .application
+            .read(&message.organization, &message.at_least, patience)
+            .await
+            .map_err(status::of)?;
+        list(&snapshot, &message).map(Response::new).map_err(status::of)
+    }
+
+    async fn update_project(
+        &self,
+        request: Request<v1::UpdateProjectRequest>,
+    ) -> Result<Response<v1::UpdateProjectResponse>, Status> {
+        let (message, common) = accept(request)?;
+        from_proto::mask(message.update_mask.as_ref(), &["display_name"]).map_err(status::of)?;
+        let (project, revision) = self
+            .change_project(&message.organization, &common, |snapshot, _| {
+                snapshot.organization().update_project(&message.project, &message.display_name, &message.etag)
+            })
+            .await?;
+        Ok(Response::new(v1::UpdateProjectResponse { project, revision }))
+    }
+
+    async fn archive_project(
+        &self,
+        request: Request<v1::ArchiveProjectRequest>,
+    ) -> Result<Response<v1::ArchiveProjectResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let (project, revision) = self
+            .change_project(&message.organization, &common, |snapshot, _| {
+                snapshot.organization().archive_project(&message.project, &message.etag)
+            })
+            .await?;
+        Ok(Response::new(v1::ArchiveProjectResponse { project, revision }))
+    }
+
+    async fn unarchive_project(
+        &self,
+        request: Request<v1::UnarchiveProjectRequest>,
+    ) -> Result<Response<v1::UnarchiveProjectResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let (project, revision) = self
+            .change_project(&message.organization, &common, |snapshot, _| {
+                snapshot.organization().unarchive_project(&message.project, &message.etag)
+            })
+            .await?;
+        Ok(Response::new(v1::UnarchiveProjectResponse { project, revision }))
+    }
+
+    async fn delete_project(
+        &self,
+        request: Request<v1::DeleteProjectRequest>,
+    ) -> Result<Response<v1::DeleteProjectResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let written = self
+            .application
+            .mutate(&message.organization, &common, |snapshot, _| {
+                snapshot.organization().delete_project(&message.project, &message.etag)
+            })
+            .await
+            .map_err(status::of)?;
+        Ok(Response::new(v1::DeleteProjectResponse { revision: token(written.revision) }))
+    }
+
+    async fn set_project_roles(
+        &self,
+        request: Request<v1::SetProjectRolesRequest>,
+    ) -> Result<Response<v1::SetProjectRolesResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let (member, revision) = self
+            .change_member(&message.organization, &common, |snapshot, _| {
+                snapshot.organization().set_project_roles(
+                    snapshot.catalog().catalog(),
+                    &message.project,
+                    &message.user,
+                    &message.roles,
+                    &message.etag,
+                )
+            })
+            .await?;
+        Ok(Response::new(v1::SetProjectRolesResponse { member, revision }))
+    }
+
+    async fn clear_project_roles(
+        &self,
+        request: Request<v1::ClearProjectRolesRequest>,
+    ) -> Result<Response<v1::ClearProjectRolesResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let (member, revision) = self
+            .change_member(&message.organization, &common, |snapshot, _| {
+                snapshot.organization().clear_project_roles(&message.project, &message.user, &message.etag)
+            })
+            .await?;
+        Ok(Response::new(v1::ClearProjectRolesResponse { member, revision }))
+    }
+
+    async fn set_project_override(
+        &self,
+        request: Request<v1::SetProjectOverrideRequest>,
+    ) -> Result<Response<v1::SetProjectOverrideResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let permissions = from_proto::permissions(message.permissions.as_ref()).map_err(status::of)?;
+        let (member, revision) = self
+            .change_member(&message.organization, &common, |snapshot, now| {
+                snapshot.organization().set_project_override(
+                    snapshot.catalog().catalog(),
+                    &message.project,
+                    &message.user,
+                    &message.roles,
+                    &permissions,
+                    &message.etag,
+                    now,
+                )
+            })
+            .await?;
+        Ok(Response::new(v1::SetProjectOverrideResponse { member, revision }))
+    }
+
+    async fn remove_project_override(
+        &self,
+        request: Request<v1::RemoveProjectOverrideRequest>,
+    ) -> Result<Response<v1::RemoveProjectOverrideResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let (member, revision) = self
+            .change_member(&message.organization, &common, |snapshot, _| {
+                snapshot.organization().remove_project_override(&message.project, &message.user, &message.etag)
+            })
+            .await?;
+        Ok(Response::new(v1::RemoveProjectOverrideResponse { member, revision }))
+    }
+
+    async fn set_default_roles(
+        &self,
+        request: Request<v1::SetDefaultRolesRequest>,
+    ) -> Result<Response<v1::SetDefaultRolesResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let (member, revision) = self
+            .change_member(&message.organization, &common, |snapshot, _| {
+                let catalog = snapshot.catalog().catalog();
+                snapshot.organization().set_default_roles(catalog, &message.user, &message.roles, &message.etag)
+            })
+            .await?;
+        Ok(Response::new(v1::SetDefaultRolesResponse { member, revision }))
+    }
+
+    async fn copy_default_roles(
+        &self,
+        request: Request<v1::CopyDefaultRolesRequest>,
+    ) -> Result<Response<v1::CopyDefaultRolesResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let (member, revision) = self
+            .change_member(&message.organization, &common, |snapshot, _| {
+                let catalog = snapshot.catalog().catalog();
+                snapshot.organization().copy_default_roles(catalog, &message.user, &message.etag)
+            })
+            .await?;
+        Ok(Response::new(v1::CopyDefaultRolesResponse { member, revision }))
+    }
+
+    async fn list_project_members(
+        &self,
+        request: Request<v1::ListProjectMembersRequest>,
+    ) -> Result<Response<v1::ListProjectMembersResponse>, Status> {
+        let patience = from_proto::patience(request.metadata());
+        let message = request.into_inner();
+        let snapshot = self
+            .application
+            .read(&message.organization, &message.at_least, patience)
+            .await
+            .map_err(status::of)?;
+        list_members(&snapshot, &message).map(Response::new).map_err(status::of)
+    }
+}
+
+fn list(snapshot: &Snapshot, message: &v1::ListProjectsRequest) -> Result<v1::ListProjectsResponse, Error> {
+    let archived = message.show_archived.to_string();
+    let filters = ["projects", &message.organization, &archived];
+    let request = PageRequest::parse(message.page_size, &message.page_token, &filters)?;
+    let after = (Bound::Excluded(ProjectId::new(request.after.as_str())), Bound::Unbounded);
+    let projects = snapshot
+        .organization()
+        .projects
+        .range(after)
+        .map(|(_, project)| project)
+        .filter(|project| message.show_archived || !project.archived);
+    let page = request.take(projects, |project| project.id.to_string());
+    Ok(v1::ListProjectsResponse {
+        projects: page.items.iter().map(|project| to_proto::project(project)).collect(),
+        revision: token(snapshot.revision()),
+        next_page_token: page.next_page_token,
+    })
+}
+
+fn list_members(
+    snapshot: &Snapshot,
+    message: &v1::ListProjectMembersRequest,
+) -> Result<v1::ListProjectMembersResponse, Error> {
+    let organization = snapshot.organization();
+    let project = organization.project(&message.project)?;
+    let filters = ["project-members", &message.organization, &message.project];
+    let request = PageRequest::parse(message.page_size, &message.page_token, &filters)?;
+    let after = (Bound::Excluded(UserId::new(request.after.as_str())), Bound::Unbounded);
+    let members = organization.members.range(after).map(|(_, member)| member).filter(|member| {
+        !member.roles_on_project(project).is_empty() || member.overrides.contains_key(project.id.as_str())
+    });
+    let page = request.take(members, |member| member.user.to_string());
+    Ok(v1::ListProjectMembersResponse {
+        members: page.items.iter().map(|member| to_proto::project_member(member, project)).collect(),
+        revision: token(snapshot.revision()),
+        next_page_token: page.next_page_token,
+    })
+}

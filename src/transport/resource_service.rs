@@ -1,0 +1,190 @@
+//! `ResourceService`: registered resources and who owns them.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::mutation::accept;
+use super::{from_proto, status, to_proto};
+use crate::application::revision::token;
+use crate::application::{Application, Error, PageRequest, Request as Common};
+use crate::domain::Refusal;
+use crate::domain::change::{Change, Outcome};
+use crate::domain::organization::{Moment, RegisteredResource, ResourceKey};
+use crate::domain::resources::NewResource;
+use crate::engine::Snapshot;
+use crate::proto::v1;
+use crate::proto::v1::resource_service_server::ResourceService;
+
+/// Serves registered resources.
+pub struct ResourceRpc {
+    application: Arc<Application>,
+}
+
+impl ResourceRpc {
+    /// Serves resources of that application.
+    pub fn new(application: Arc<Application>) -> Self {
+        Self { application }
+    }
+
+    /// Changes a resource and answers with it.
+    async fn change_resource(
+        &self,
+        organization: &str,
+        common: &Common,
+        decide: impl Fn(&Snapshot, Moment) -> Result<Change, Refusal>,
+    ) -> Result<(Option<v1::RegisteredResource>, String), Status> {
+        let written = self.application.mutate(organization, common, decide).await.map_err(status::of)?;
+        match &written.outcome {
+            Outcome::Resource(resource) => Ok((Some(to_proto::resource(resource)), token(written.revision))),
+            other => Err(status::of(to_proto::unexpected(other))),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl ResourceService for ResourceRpc {
+    async fn register_resource(
+        &self,
+        request: Request<v1::RegisterResourceRequest>,
+    ) -> Result<Response<v1::RegisterResourceResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let new =
+            NewResource { type_id: message.r#type, id: message.id, project: message.project, owner: message.owner };
+        let (resource, revision) = self
+            .change_resource(&message.organization, &common, |snapshot, now| {
+                snapshot.organization().register_resource(snapshot.catalog().catalog(), &new, now)
+            })
+            .await?;
+        Ok(Response::new(v1::RegisterResourceResponse { resource, revision }))
+    }
+
+    async fn get_resource(
+        &self,
+        request: Request<v1::GetResourceRequest>,
+    ) -> Result<Response<v1::GetResourceResponse>, Status> {
+        let patience = from_proto::patience(request.metadata());
+        let message = request.into_inner();
+        let snapshot = self
+            .application
+            .read(&message.organization, &message.at_least, patience)
+            .await
+            .map_err(status::of)?;
+        let resource = snapshot
+            .organization()
+            .resource(&message.r#type, &message.id)
+            .map_err(|refusal| status::of(refusal.into()))?;
+        Ok(Response::new(v1::GetResourceResponse {
+            resource: Some(to_proto::resource(resource)),
+            revision: token(snapshot.revision()),
+        }))
+    }
+
+    async fn list_resources(
+        &self,
+        request: Request<v1::ListResourcesRequest>,
+    ) -> Result<Response<v1::ListResourcesResponse>, Status> {
+        let patience = from_proto::patience(request.metadata());
+        let message = request.into_inner();
+        let snapshot = self
+            .application
+            .read(&message.organization, &message.at_least, patience)
+            .await
+            .map_err(status::of)?;
+        list(&snapshot, &message).map(Response::new).map_err(status::of)
+    }
+
+    async fn transfer_resource(
+        &self,
+        request: Request<v1::TransferResourceRequest>,
+    ) -> Result<Response<v1::TransferResourceResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let (resource, revision) = self
+            .change_resource(&message.organization, &common, |snapshot, _| {
+                let organization = snapshot.organization();
+                organization.transfer_resource(&message.r#type, &message.id, &message.owner, &message.etag)
+            })
+            .await?;
+        Ok(Response::new(v1::TransferResourceResponse { resource, revision }))
+    }
+
+    async fn move_resource(
+        &self,
+        request: Request<v1::MoveResourceRequest>,
+    ) -> Result<Response<v1::MoveResourceResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let (resource, revision) = self
+            .change_resource(&message.organization, &common, |snapshot, _| {
+                let organization = snapshot.organization();
+                organization.move_resource(&message.r#type, &message.id, &message.project, &message.etag)
+            })
+            .await?;
+        Ok(Response::new(v1::MoveResourceResponse { resource, revision }))
+    }
+
+    async fn reassign_resources(
+        &self,
+        request: Request<v1::ReassignResourcesRequest>,
+    ) -> Result<Response<v1::ReassignResourcesResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let written = self
+            .application
+            .mutate(&message.organization, &common, |snapshot, _| {
+                snapshot.organization().reassign_resources(&message.from_owner, &message.to_owner)
+            })
+            .await
+            .map_err(status::of)?;
+        match written.outcome {
+            Outcome::Count(count) => {
+                Ok(Response::new(v1::ReassignResourcesResponse { count, revision: token(written.revision) }))
+            }
+            other => Err(status::of(to_proto::unexpected(&other))),
+        }
+    }
+
+    async fn unregister_resource(
+        &self,
+        request: Request<v1::UnregisterResourceRequest>,
+    ) -> Result<Response<v1::UnregisterResourceResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let written = self
+            .application
+            .mutate(&message.organization, &common, |snapshot, _| {
+                snapshot.organization().unregister_resource(&message.r#type, &message.id, &message.etag)
+            })
+            .await
+            .map_err(status::of)?;
+        Ok(Response::new(v1::UnregisterResourceResponse { revision: token(written.revision) }))
+    }
+}
+
+fn list(snapshot: &Snapshot, message: &v1::ListResourcesRequest) -> Result<v1::ListResourcesResponse, Error> {
+    let without_owner = message.without_owner.to_string();
+    let filters =
+        ["resources", &message.organization, &message.r#type, &message.project, &message.owner, &without_owner];
+    let request = PageRequest::parse(message.page_size, &message.page_token, &filters)?;
+    // The key of a page is type, a space, id: neither part can contain a space.
+    let (type_id, id) = request.after.split_once(' ').unwrap_or_default();
+    let after = (Bound::Excluded(ResourceKey::new(type_id, id)), Bound::Unbounded);
+    let resources = snapshot
+        .organization()
+        .resources
+        .range(after)
+        .map(|(_, resource)| resource)
+        .filter(|resource| admits(message, resource));
+    let page = request.take(resources, |resource| format!("{} {}", resource.key.type_id, resource.key.id));
+    Ok(v1::ListResourcesResponse {
+        resources: page.items.iter().map(|resource| to_proto::resource(resource)).collect(),
+        revision: token(snapshot.revision()),
+        next_page_token: page.next_page_token,
+    })
+}
+
+fn admits(message: &v1::ListResourcesRequest, resource: &RegisteredResource) -> bool {
+    let same = |wanted: &str, found: Option<&str>| wanted.is_empty() || found == Some(wanted);
+    same(&message.r#type, Some(resource.key.type_id.as_str()))
+        && same(&message.project, resource.project.as_ref().map(|project| project.as_str()))
+        && same(&message.owner, resource.owner.as_ref().map(|owner| owner.as_str()))
+        && (!message.without_owner || resource.owner.is_none())
+}

@@ -1,0 +1,178 @@
+//! From what a use case refuses to a gRPC status: the only place where one is made.
+//!
+//! Clients get the code, one sentence, `google.rpc.ErrorInfo` with a reason of
+//! `ErrorReason` and, where fields are at fault, `google.rpc.BadRequest` with
+//! every one of them. What went wrong inside is logged here, once, and never sent.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use prost::Message as _;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+
+use crate::application::Error;
+use crate::domain::Refusal;
+use crate::domain::refusal::{Fault, Violation};
+use crate::proto::v1::ErrorReason;
+use crate::store::CommitError;
+
+const DOMAIN: &str = "roster";
+const PREFIX: &str = "ERROR_REASON_";
+/// What a client waits before it sends again what was refused for load.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
+
+/// The status of an error.
+pub fn of(error: Error) -> Status {
+    let (code, reason) = classify(&error);
+    if code == Code::Internal {
+        tracing::error!(error = %chain(&error), "a request failed inside");
+        return with_details(code, "an internal error; see the daemon's log", details(reason));
+    }
+    if code == Code::Unavailable || code == Code::Unknown {
+        tracing::warn!(error = %chain(&error), "a request could not be served");
+    }
+    let mut details = details(reason);
+    let message = match &error {
+        Error::Commit(problem) => problem.to_string(),
+        Error::Refused(Refusal::Invalid(violations)) => {
+            details.set_bad_request(violations.iter().map(field_violation).collect::<Vec<_>>());
+            error.to_string()
+        }
+        _ => error.to_string(),
+    };
+    if code == Code::ResourceExhausted {
+        details.set_retry_info(Some(RETRY_DELAY));
+    }
+    with_details(code, &message, details)
+}
+
+/// A status as a message, for an item of a batch.
+pub fn as_message(status: &Status) -> tonic_types::pb::Status {
+    let plain = || tonic_types::pb::Status {
+        code: status.code().into(),
+        message: status.message().to_owned(),
+        details: Vec::new(),
+    };
+    tonic_types::pb::Status::decode(status.details()).ok().filter(|decoded| decoded.code != 0).unwrap_or_else(plain)
+}
+
+/// The one answer to every caller who is not recognised.
+pub fn unauthenticated() -> Status {
+    with_details(
+        Code::Unauthenticated,
+        "the caller is not recognised; send `authorization: Bearer <key>`",
+        details(ErrorReason::Unauthenticated),
+    )
+}
+
+/// The name of a reason as `ErrorInfo` and `FieldViolation` carry it.
+fn reason_name(reason: ErrorReason) -> &'static str {
+    let name = reason.as_str_name();
+    name.strip_prefix(PREFIX).unwrap_or(name)
+}
+
+fn details(reason: ErrorReason) -> ErrorDetails {
+    ErrorDetails::with_error_info(reason_name(reason), DOMAIN, HashMap::new())
+}
+
+fn with_details(code: Code, message: &str, details: ErrorDetails) -> Status {
+    Status::with_error_details(code, message, details)
+}
+
+fn field_violation(violation: &Violation) -> FieldViolation {
+    FieldViolation {
+        field: violation.field.clone(),
+        description: violation.message.clone(),
+        reason: reason_name(fault_reason(violation.kind)).to_owned(),
+        localized_message: None,
+    }
+}
+
+fn fault_reason(fault: Fault) -> ErrorReason {
+    match fault {
+        Fault::Missing => ErrorReason::Missing,
+        Fault::Malformed => ErrorReason::Malformed,
+        Fault::UnknownAction => ErrorReason::UnknownAction,
+        Fault::UnknownResourceType => ErrorReason::UnknownResourceType,
+        Fault::ActionDoesNotApply => ErrorReason::ActionDoesNotApply,
+        Fault::Attribute => ErrorReason::Attribute,
+        Fault::UnknownReference => ErrorReason::UnknownReference,
+        Fault::AccountLevelAction => ErrorReason::AccountLevelAction,
+        Fault::RoleNotHeldThere => ErrorReason::RoleNotHeldThere,
+        Fault::ReservedName => ErrorReason::ReservedName,
+        Fault::Repeated => ErrorReason::Repeated,
+        Fault::MalformedRevision => ErrorReason::MalformedRevision,
+        Fault::MalformedPageToken => ErrorReason::MalformedPageToken,
+        Fault::TooMany => ErrorReason::TooMany,
+    }
+}
+
+fn classify(error: &Error) -> (Code, ErrorReason) {
+    match error {
+        Error::Refused(refusal) => classify_refusal(refusal),
+        Error::RevisionNotReached(_) => (Code::Unavailable, ErrorReason::RevisionNotReached),
+        Error::RequestIdReused(_) => (Code::Aborted, ErrorReason::RequestIdReused),
+        Error::ConcurrentChange => (Code::Aborted, ErrorReason::ConcurrentChange),
+        Error::BatchTooLarge { .. } => (Code::InvalidArgument, ErrorReason::BatchTooLarge),
+        Error::Commit(problem) => classify_commit(problem),
+        Error::Read(_) => (Code::Unavailable, ErrorReason::StoreUnavailable),
+        Error::Compile(_) | Error::Evaluate(_) | Error::UnexpectedOutcome(_) => (Code::Internal, ErrorReason::Internal),
+    }
+}
+
+fn classify_refusal(refusal: &Refusal) -> (Code, ErrorReason) {
+    match refusal {
+        Refusal::Invalid(_) => (Code::InvalidArgument, ErrorReason::Invalid),
+        Refusal::NotFound { .. } => (Code::NotFound, ErrorReason::NotFound),
+        Refusal::AlreadyExists { .. } => (Code::AlreadyExists, ErrorReason::AlreadyExists),
+        Refusal::StaleEtag { .. } => (Code::Aborted, ErrorReason::StaleEtag),
+        Refusal::OwnerProtected { .. } => (Code::FailedPrecondition, ErrorReason::OwnerProtected),
+        Refusal::MemberStatus { .. } => (Code::FailedPrecondition, ErrorReason::MemberStatus),
+        Refusal::RoleInUse { .. } => (Code::FailedPrecondition, ErrorReason::RoleInUse),
+        Refusal::BuiltInRole(_) => (Code::FailedPrecondition, ErrorReason::BuiltInRole),
+        Refusal::NotOffered(_) => (Code::FailedPrecondition, ErrorReason::NotOffered),
+        Refusal::PlanLacksFeature { .. } => (Code::FailedPrecondition, ErrorReason::PlanLacksFeature),
+        Refusal::NothingToOverride { .. } => (Code::FailedPrecondition, ErrorReason::NothingToOverride),
+        Refusal::ProjectArchived(_) => (Code::FailedPrecondition, ErrorReason::ProjectArchived),
+        Refusal::ProjectNotEmpty { .. } => (Code::FailedPrecondition, ErrorReason::ProjectNotEmpty),
+        Refusal::LimitReached { .. } => (Code::ResourceExhausted, ErrorReason::LimitReached),
+    }
+}
+
+fn classify_commit(problem: &CommitError) -> (Code, ErrorReason) {
+    match problem {
+        CommitError::Conflict => (Code::Aborted, ErrorReason::ConcurrentChange),
+        CommitError::AlreadyDone(_) => (Code::Aborted, ErrorReason::RequestIdReused),
+        CommitError::Busy => (Code::ResourceExhausted, ErrorReason::StoreBusy),
+        CommitError::Full => (Code::ResourceExhausted, ErrorReason::DiskFull),
+        CommitError::TooLarge { .. } => (Code::InvalidArgument, ErrorReason::RecordTooLarge),
+        CommitError::Unavailable(_) => (Code::Unavailable, ErrorReason::StoreUnavailable),
+        CommitError::Unknown(_) => (Code::Unknown, ErrorReason::OutcomeUnknown),
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(next) = source {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        source = next.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_went_wrong_inside_is_never_sent() {
+        let problem = CommitError::Unavailable("open /secret/path failed".to_owned());
+        assert_eq!(of(Error::Commit(problem)).code(), Code::Unavailable);
+        let read = crate::store::ReadError::Damaged("bytes of a member".to_owned());
+        let status = of(Error::Read(read));
+        assert!(!status.message().contains("bytes"), "{status:?}");
+    }
+}

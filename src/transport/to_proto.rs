@@ -1,0 +1,258 @@
+//! From the words of the use cases to messages.
+
+use prost_types::Timestamp;
+
+use crate::application::revision::token;
+use crate::application::{Checked, Error, Written};
+use crate::domain::catalog::{Action, ActionIndex, Catalog, Level};
+use crate::domain::change::{Outcome, etag};
+use crate::domain::identifiers::{ActionId, RoleId};
+use crate::domain::organization::{
+    Member, MemberStatus, Moment, Organization, Override, Profile, Project, RegisteredResource, Role,
+};
+use crate::domain::permissions::{Permissions, When};
+use crate::engine::{Reason, ReasonCode, Verdict};
+use crate::proto::v1;
+
+/// A moment as a timestamp.
+pub fn timestamp(moment: Moment) -> Timestamp {
+    let seconds = moment.0.div_euclid(1_000);
+    let nanos = i32::try_from(moment.0.rem_euclid(1_000)).unwrap_or_default() * 1_000_000;
+    Timestamp { seconds, nanos }
+}
+
+/// An answer to a check.
+pub fn checked(checked: Checked, correlation_id: String) -> v1::IsAuthorizedResponse {
+    let (reasons, determining_policies) = match checked.explanation {
+        None => (Vec::new(), Vec::new()),
+        Some(explanation) => (
+            explanation.reasons.into_iter().map(reason).collect(),
+            explanation.determining_policies,
+        ),
+    };
+    let decision = match checked.verdict {
+        Verdict::Allow => v1::Decision::Allow,
+        Verdict::Deny => v1::Decision::Deny,
+    };
+    v1::IsAuthorizedResponse {
+        decision: decision.into(),
+        revision: token(checked.revision),
+        valid_until: None,
+        reasons,
+        determining_policies,
+        correlation_id,
+    }
+}
+
+fn reason(reason: Reason) -> v1::Reason {
+    let code = match reason.code {
+        ReasonCode::Owner => v1::ReasonCode::Owner,
+        ReasonCode::Role => v1::ReasonCode::Role,
+        ReasonCode::ProjectRole => v1::ReasonCode::ProjectRole,
+        ReasonCode::Override => v1::ReasonCode::Override,
+        ReasonCode::Rule => v1::ReasonCode::Rule,
+        ReasonCode::NotAMember => v1::ReasonCode::NotAMember,
+        ReasonCode::Suspended => v1::ReasonCode::Suspended,
+        ReasonCode::NoGrant => v1::ReasonCode::NoGrant,
+        ReasonCode::OverrideDenies => v1::ReasonCode::OverrideDenies,
+        ReasonCode::NotOwnerOfResource => v1::ReasonCode::NotOwnerOfResource,
+        ReasonCode::ConditionFailed => v1::ReasonCode::ConditionFailed,
+        ReasonCode::Plan => v1::ReasonCode::Plan,
+        ReasonCode::TeamRule => v1::ReasonCode::TeamRule,
+        ReasonCode::PolicyError => v1::ReasonCode::PolicyError,
+    };
+    v1::Reason {
+        code: code.into(),
+        message: reason.message,
+        role: reason.role,
+        project: reason.project,
+        policy: reason.policy,
+    }
+}
+
+/// An organization; `members` is how many it has.
+pub fn organization(profile: &Profile, members: usize) -> v1::Organization {
+    v1::Organization {
+        id: profile.id.to_string(),
+        display_name: profile.display_name.clone(),
+        catalog: profile.catalog.to_string(),
+        plan: profile.plan.to_string(),
+        owner: profile.owner.to_string(),
+        member_count: members as u64,
+        create_time: Some(timestamp(profile.created_at)),
+        etag: etag(profile.version),
+    }
+}
+
+/// A member; `owner` tells whether they own the organization.
+pub fn member(member: &Member, owner: bool) -> v1::Member {
+    let status = match member.status {
+        MemberStatus::Active => v1::MemberStatus::Active,
+        MemberStatus::Suspended => v1::MemberStatus::Suspended,
+    };
+    v1::Member {
+        user: member.user.to_string(),
+        display_name: member.display_name.clone(),
+        email: member.email.clone(),
+        status: status.into(),
+        roles: ids(&member.roles),
+        owner,
+        project_roles: member
+            .project_roles
+            .iter()
+            .map(|(project, roles)| v1::ProjectRoles { project: project.to_string(), roles: ids(roles) })
+            .collect(),
+        overrides: member
+            .overrides
+            .iter()
+            .map(|(project, replaced)| project_override(project.as_str(), replaced))
+            .collect(),
+        default_roles: ids(member.current_default_roles()),
+        join_time: Some(timestamp(member.joined_at)),
+        etag: etag(member.version),
+    }
+}
+
+/// An override.
+pub fn project_override(project: &str, replaced: &Override) -> v1::ProjectOverride {
+    v1::ProjectOverride {
+        project: project.to_owned(),
+        roles: ids(&replaced.roles),
+        permissions: Some(permissions(&replaced.permissions)),
+        set_time: Some(timestamp(replaced.set_at)),
+    }
+}
+
+/// A member as one project sees them.
+pub fn project_member(member: &Member, project: &Project) -> v1::ProjectMember {
+    v1::ProjectMember {
+        user: member.user.to_string(),
+        roles: ids(member.roles_on_project(project)),
+        r#override: member
+            .overrides
+            .get(project.id.as_str())
+            .map(|replaced| project_override(project.id.as_str(), replaced)),
+    }
+}
+
+/// A role by its id: the organization's own, or the catalog's.
+pub fn role(organization: &Organization, catalog: &Catalog, id: &str) -> Option<v1::Role> {
+    match organization.roles.get(id) {
+        Some(own) => Some(own_role(own, catalog)),
+        None => catalog.role(id).map(|built_in| v1::Role {
+            id: built_in.id.to_string(),
+            display_name: built_in.title.clone(),
+            description: built_in.description.clone(),
+            built_in: true,
+            edited: false,
+            on_organization: built_in.on_organization,
+            on_project: built_in.on_project,
+            permissions: Some(permissions(&built_in.permissions)),
+            effective_actions: effective_actions(catalog, &built_in.permissions),
+            create_time: None,
+            etag: String::new(),
+        }),
+    }
+}
+
+/// A custom role, or an edited built-in one.
+pub fn own_role(role: &Role, catalog: &Catalog) -> v1::Role {
+    let built_in = catalog.role(role.id.as_str());
+    v1::Role {
+        id: role.id.to_string(),
+        display_name: role.display_name.clone(),
+        description: role.description.clone(),
+        built_in: built_in.is_some(),
+        edited: role.edits_built_in,
+        on_organization: built_in.is_none_or(|built_in| built_in.on_organization),
+        on_project: built_in.is_none_or(|built_in| built_in.on_project),
+        permissions: Some(permissions(&role.permissions)),
+        effective_actions: effective_actions(catalog, &role.permissions),
+        create_time: Some(timestamp(role.created_at)),
+        etag: etag(role.version),
+    }
+}
+
+/// Permissions as they were asked for.
+pub fn permissions(given: &Permissions) -> v1::Permissions {
+    let names = |actions: &std::collections::BTreeSet<ActionId>| actions.iter().map(ToString::to_string).collect();
+    let mut message = v1::Permissions {
+        every: given.every.iter().map(|level| self::level(*level).into()).collect(),
+        ..v1::Permissions::default()
+    };
+    for (when, actions) in &given.actions {
+        match when {
+            When::Always => message.actions = names(actions),
+            When::Own => message.own_actions = names(actions),
+            When::Condition(condition) => message
+                .conditional
+                .push(v1::ConditionalActions { condition: condition.clone(), actions: names(actions) }),
+        }
+    }
+    message
+}
+
+/// Every action that permissions can grant, under whatever circumstance.
+fn effective_actions(catalog: &Catalog, permissions: &Permissions) -> Vec<String> {
+    let mut actions = catalog.closure(permissions.actions.values().flatten());
+    actions.extend(
+        (0..)
+            .map(ActionIndex)
+            .zip(&catalog.actions)
+            .filter(|(_, action)| permissions.every.contains(&action.level))
+            .map(|(index, _)| index),
+    );
+    actions
+        .into_iter()
+        .filter_map(|index| catalog.actions.get(usize::from(index.0)))
+        .map(|action: &Action| action.id.to_string())
+        .collect()
+}
+
+/// A level.
+pub fn level(level: Level) -> v1::Level {
+    match level {
+        Level::Account => v1::Level::Account,
+        Level::Project => v1::Level::Project,
+    }
+}
+
+/// A project.
+pub fn project(project: &Project) -> v1::Project {
+    v1::Project {
+        id: project.id.to_string(),
+        display_name: project.display_name.clone(),
+        archived: project.archived,
+        create_time: Some(timestamp(project.created_at)),
+        etag: etag(project.version),
+    }
+}
+
+/// A registered resource.
+pub fn resource(resource: &RegisteredResource) -> v1::RegisteredResource {
+    v1::RegisteredResource {
+        r#type: resource.key.type_id.to_string(),
+        id: resource.key.id.to_string(),
+        project: resource.project.as_ref().map(ToString::to_string).unwrap_or_default(),
+        owner: resource.owner.as_ref().map(ToString::to_string).unwrap_or_default(),
+        create_time: Some(timestamp(resource.created_at)),
+        etag: etag(resource.version),
+    }
+}
+
+/// The member that a change left behind.
+pub fn written_member(organization: &Organization, written: &Written) -> Result<v1::Member, Error> {
+    match &written.outcome {
+        Outcome::Member(changed) => Ok(member(changed, organization.is_owner(changed.user.as_str()))),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// An outcome of another kind than its use case has, which is a fault inside.
+pub fn unexpected(outcome: &Outcome) -> Error {
+    Error::UnexpectedOutcome(format!("{outcome:?}").chars().take(64).collect())
+}
+
+fn ids(roles: &[RoleId]) -> Vec<String> {
+    roles.iter().map(ToString::to_string).collect()
+}
