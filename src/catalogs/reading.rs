@@ -24,6 +24,13 @@ pub struct Base {
     actions: Actions,
 }
 
+impl Base {
+    /// How many actions are Roster's own; they stand first in every catalog.
+    pub fn own_actions(&self) -> usize {
+        self.actions.all.len()
+    }
+}
+
 /// Reads Roster's own actions.
 pub(super) fn read_base(file: &File) -> Result<Base, Vec<CatalogFault>> {
     let mut faults = Faults::new(&file.path, &file.text);
@@ -67,7 +74,7 @@ fn read_parts(
     let types = ResourceTypes::read(&mut root, faults);
     let mut actions = base.actions.clone();
     actions.read(&types, &mut root, faults);
-    actions.retitle(base.actions.all.len(), &mut root, faults);
+    actions.retitle(base.own_actions(), &mut root, faults);
     let conditions = read_conditions(&types, &mut root, faults);
     let plans = read_plans(&mut root, faults);
     let team = read_team(project_word.as_ref(), &plans, &mut root, faults);
