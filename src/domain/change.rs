@@ -57,6 +57,8 @@ pub enum Outcome {
     Resource(Arc<RegisteredResource>),
     /// How many records changed.
     Count(u64),
+    /// Resources that were affected, at most the number that an answer lists.
+    Resources(Vec<ResourceKey>),
     /// Nothing but the revision.
     Nothing,
 }

@@ -1,1 +1,227 @@
-//! Placeholder while this is being written.
+//! Members: added by an operator, given roles, suspended, reinstated, removed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::catalog::Catalog;
+use super::change::{Change, Event, Outcome, RecordChange, Target};
+use super::checks::{Checks, Place};
+use super::identifiers::{RoleId, UserId};
+use super::lifecycle::fresh;
+use super::organization::{Member, MemberStatus, Moment, Organization, RegisteredResource};
+use super::refusal::{Fault, Refusal};
+
+/// How many resources an answer lists.
+pub const MAX_LISTED_RESOURCES: usize = 100;
+
+/// Who is to be added.
+#[derive(Clone, Debug, Default)]
+pub struct NewMember {
+    /// The user.
+    pub user: String,
+    /// Their name, may be empty.
+    pub display_name: String,
+    /// Their address, may be empty.
+    pub email: String,
+    /// Roles on the organization.
+    pub roles: Vec<String>,
+}
+
+/// What is to be edited; `None` leaves as is.
+#[derive(Clone, Debug, Default)]
+pub struct MemberEdit {
+    /// Another name.
+    pub display_name: Option<String>,
+    /// Another address.
+    pub email: Option<String>,
+}
+
+impl Organization {
+    /// Adds a member.
+    pub fn add_member(&self, catalog: &Catalog, new: &NewMember, now: Moment) -> Result<Change, Refusal> {
+        let mut checks = Checks::new();
+        checks.identifier("user", &new.user);
+        checks.optional_name("display_name", &new.display_name);
+        checks.optional_address("email", &new.email);
+        let roles = checks.roles("roles", &new.roles, Place::Organization, self, catalog);
+        checks.finish()?;
+        if self.members.contains_key(new.user.as_str()) {
+            return Err(Refusal::AlreadyExists { kind: "member", id: new.user.clone() });
+        }
+        let member = Member {
+            user: UserId::new(new.user.as_str()),
+            display_name: new.display_name.clone(),
+            email: new.email.clone(),
+            status: MemberStatus::Active,
+            project_roles: BTreeMap::new(),
+            overrides: BTreeMap::new(),
+            default_roles: BTreeMap::new(),
+            joined_at: now,
+            membership: self.version.next(),
+            version: self.version.next(),
+            roles,
+        };
+        let details = vec![("roles", listed(&member.roles))];
+        Ok(self.put_member(member, "AddMember", details))
+    }
+
+    /// Edits what is known of a member; no right depends on it.
+    pub fn update_member(&self, user: &str, edit: &MemberEdit, given_etag: &str) -> Result<Change, Refusal> {
+        let mut checks = Checks::new();
+        if let Some(name) = &edit.display_name {
+            checks.optional_name("display_name", name);
+        }
+        if let Some(address) = &edit.email {
+            checks.optional_address("email", address);
+        }
+        checks.finish()?;
+        let mut member = self.member_to_edit(user, given_etag)?;
+        if let Some(name) = &edit.display_name {
+            member.display_name.clone_from(name);
+        }
+        if let Some(address) = &edit.email {
+            member.email.clone_from(address);
+        }
+        Ok(self.put_member(member, "UpdateMember", Vec::new()))
+    }
+
+    /// Replaces a member's roles on the organization.
+    pub fn set_member_roles(
+        &self,
+        catalog: &Catalog,
+        user: &str,
+        roles: &[String],
+        given_etag: &str,
+    ) -> Result<Change, Refusal> {
+        let mut checks = Checks::new();
+        let roles = checks.roles("roles", roles, Place::Organization, self, catalog);
+        checks.finish()?;
+        let mut member = self.member_to_edit(user, given_etag)?;
+        self.refuse_owner(&member, "changing the owner's role")?;
+        let details = vec![("before", listed(&member.roles)), ("after", listed(&roles))];
+        member.roles = roles;
+        Ok(self.put_member(member, "ChangeMemberRole", details))
+    }
+
+    /// Suspends a member: rights stop counting, everything is kept.
+    pub fn suspend_member(&self, user: &str, given_etag: &str) -> Result<Change, Refusal> {
+        let mut member = self.member_to_edit(user, given_etag)?;
+        self.refuse_owner(&member, "suspending the owner")?;
+        if member.status == MemberStatus::Suspended {
+            return Err(Refusal::MemberStatus {
+                user: member.user,
+                status: "suspended already",
+                advice: "there is nothing to do",
+            });
+        }
+        member.status = MemberStatus::Suspended;
+        Ok(self.put_member(member, "SuspendMember", Vec::new()))
+    }
+
+    /// Reinstates a suspended member with all that was kept.
+    pub fn reinstate_member(&self, user: &str, given_etag: &str) -> Result<Change, Refusal> {
+        let mut member = self.member_to_edit(user, given_etag)?;
+        if member.status == MemberStatus::Active {
+            return Err(Refusal::MemberStatus {
+                user: member.user,
+                status: "active",
+                advice: "only a suspended member is reinstated",
+            });
+        }
+        member.status = MemberStatus::Active;
+        Ok(self.put_member(member, "ReinstateMember", Vec::new()))
+    }
+
+    /// Removes a member with everything they hold. Resources they own pass to
+    /// `heir`, or to nobody when that is empty; the outcome lists them.
+    pub fn remove_member(&self, user: &str, heir: &str, given_etag: &str) -> Result<Change, Refusal> {
+        let member = self.member_to_edit(user, given_etag)?;
+        self.refuse_owner(&member, "removing the owner")?;
+        let heir = self.heir(heir, user)?;
+        let owned: Vec<&Arc<RegisteredResource>> = self.owned_by(user).collect();
+        let mut records = vec![RecordChange::DeleteMember(member.user.clone())];
+        records.extend(owned.iter().map(|resource| {
+            RecordChange::PutResource(Arc::new(RegisteredResource {
+                owner: heir.clone(),
+                version: self.version.next(),
+                ..(***resource).clone()
+            }))
+        }));
+        let orphaned = if heir.is_some() {
+            Vec::new()
+        } else {
+            owned.iter().take(MAX_LISTED_RESOURCES).map(|resource| resource.key.clone()).collect()
+        };
+        let mut details = vec![("resources", owned.len().to_string())];
+        details.extend(heir.map(|heir| ("reassigned_to", heir.to_string())));
+        Ok(Change {
+            records,
+            event: Event { action: "RemoveMember", target: Target::new("Member", user), details },
+            outcome: Outcome::Resources(orphaned),
+        })
+    }
+
+    /// The resources that a user owns.
+    pub fn owned_by<'a>(&'a self, user: &'a str) -> impl Iterator<Item = &'a Arc<RegisteredResource>> + 'a {
+        self.resources
+            .values()
+            .filter(move |resource| resource.owner.as_ref().is_some_and(|owner| owner.as_str() == user))
+    }
+
+    /// The member of that id.
+    pub fn member(&self, user: &str) -> Result<&Arc<Member>, Refusal> {
+        self.members.get(user).ok_or_else(|| Refusal::NotFound { kind: "member", id: shown(user) })
+    }
+
+    fn heir(&self, heir: &str, leaving: &str) -> Result<Option<UserId>, Refusal> {
+        if heir.is_empty() {
+            return Ok(None);
+        }
+        let mut checks = Checks::new();
+        if heir == leaving {
+            checks.fault("reassign_resources_to", Fault::Malformed, "is the member who is removed");
+        } else if !self.members.contains_key(heir) {
+            checks.fault("reassign_resources_to", Fault::UnknownReference, "names no member of this organization");
+        }
+        checks.finish()?;
+        Ok(Some(UserId::new(heir)))
+    }
+
+    pub(super) fn member_to_edit(&self, user: &str, given_etag: &str) -> Result<Member, Refusal> {
+        let member = self.member(user)?;
+        fresh("member", &member.user, member.version, given_etag)?;
+        Ok((**member).clone())
+    }
+
+    pub(super) fn refuse_owner(&self, member: &Member, what: &'static str) -> Result<(), Refusal> {
+        if self.is_owner(member.user.as_str()) {
+            return Err(Refusal::OwnerProtected { user: member.user.clone(), what });
+        }
+        Ok(())
+    }
+
+    pub(super) fn put_member(
+        &self,
+        mut member: Member,
+        action: &'static str,
+        details: Vec<(&'static str, String)>,
+    ) -> Change {
+        member.version = self.version.next();
+        let member = Arc::new(member);
+        Change {
+            records: vec![RecordChange::PutMember(Arc::clone(&member))],
+            event: Event { action, target: Target::new("Member", &member.user), details },
+            outcome: Outcome::Member(member),
+        }
+    }
+}
+
+/// Roles as the history lists them.
+pub(super) fn listed(roles: &[RoleId]) -> String {
+    roles.iter().map(RoleId::as_str).collect::<Vec<_>>().join(",")
+}
+
+/// An id from a request, cut and escaped so that a message stays readable.
+pub(super) fn shown(id: &str) -> String {
+    id.chars().take(128).flat_map(char::escape_default).collect()
+}

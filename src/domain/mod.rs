@@ -15,6 +15,7 @@ pub mod permissions;
 pub mod organization;
 pub mod change;
 pub mod refusal;
+pub mod checks;
 pub mod members;
 pub mod roles;
 pub mod projects;

@@ -289,3 +289,10 @@ impl Member {
         self.default_roles.last_key_value().map_or(&[], |(_, roles)| roles.as_slice())
     }
 }
+
+impl ResourceKey {
+    /// The key of a type and an id that are known to be identifiers.
+    pub fn new(type_id: &str, id: &str) -> Self {
+        Self { type_id: TypeId::new(type_id), id: ResourceId::new(id) }
+    }
+}

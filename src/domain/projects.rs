@@ -1,1 +1,253 @@
-//! Placeholder while this is being written.
+//! Projects: created, archived, deleted; roles on them, defaults for new ones,
+//! and overrides that replace a member's roles inside one.
+
+use std::sync::Arc;
+
+use super::catalog::Catalog;
+use super::change::{Change, Event, Outcome, RecordChange, Target};
+use super::checks::{AskedPermissions, Checks, Place};
+use super::identifiers::{ProjectId, RoleId};
+use super::lifecycle::fresh;
+use super::members::{listed, shown};
+use super::organization::{Member, MemberStatus, Moment, Organization, Override, Profile, Project};
+use super::refusal::Refusal;
+
+/// The most projects of one organization.
+pub const MAX_PROJECTS: usize = 100_000;
+
+impl Organization {
+    /// Creates a project; members' default roles apply to it from the start.
+    pub fn create_project(
+        &self,
+        catalog: &Catalog,
+        id: &str,
+        display_name: &str,
+        now: Moment,
+    ) -> Result<Change, Refusal> {
+        if catalog.project_word.is_none() {
+            return Err(Refusal::NotOffered("projects"));
+        }
+        let mut checks = Checks::new();
+        checks.identifier("project_id", id);
+        checks.name("display_name", display_name);
+        checks.finish()?;
+        if self.projects.contains_key(id) {
+            return Err(Refusal::AlreadyExists { kind: "project", id: id.to_owned() });
+        }
+        if self.projects.len() >= MAX_PROJECTS {
+            return Err(Refusal::LimitReached { what: "projects of an organization", limit: MAX_PROJECTS });
+        }
+        let ordinal = self.profile.next_project_ordinal;
+        let profile = Profile { next_project_ordinal: ordinal.saturating_add(1), ..(*self.profile).clone() };
+        let project = Project {
+            id: ProjectId::new(id),
+            display_name: display_name.to_owned(),
+            ordinal,
+            archived: false,
+            created_at: now,
+            version: self.version.next(),
+        };
+        let mut change = self.put_project(project, "CreateProject");
+        change.records.push(RecordChange::PutProfile(Arc::new(profile)));
+        Ok(change)
+    }
+
+    /// Renames a project.
+    pub fn update_project(&self, id: &str, display_name: &str, given_etag: &str) -> Result<Change, Refusal> {
+        let mut checks = Checks::new();
+        checks.name("display_name", display_name);
+        checks.finish()?;
+        let mut project = self.project_to_edit(id, given_etag)?;
+        project.display_name = display_name.to_owned();
+        Ok(self.put_project(project, "UpdateProject"))
+    }
+
+    /// Closes a project for new grants and resources, or opens it again.
+    pub fn set_project_archived(&self, id: &str, archived: bool, given_etag: &str) -> Result<Change, Refusal> {
+        let mut project = self.project_to_edit(id, given_etag)?;
+        project.archived = archived;
+        Ok(self.put_project(project, if archived { "ArchiveProject" } else { "UnarchiveProject" }))
+    }
+
+    /// Deletes a project that holds no registered resource; roles and overrides in it go along.
+    pub fn delete_project(&self, id: &str, given_etag: &str) -> Result<Change, Refusal> {
+        let project = self.project_to_edit(id, given_etag)?;
+        let count = self
+            .resources
+            .values()
+            .filter(|resource| resource.project.as_ref() == Some(&project.id))
+            .count();
+        if count > 0 {
+            return Err(Refusal::ProjectNotEmpty { project: id.to_owned(), count });
+        }
+        let mut records = vec![RecordChange::DeleteProject(project.id.clone())];
+        let holders = self
+            .members
+            .values()
+            .filter(|member| member.project_roles.contains_key(id) || member.overrides.contains_key(id));
+        records.extend(holders.map(|member| {
+            let mut member = (**member).clone();
+            member.project_roles.remove(id);
+            member.overrides.remove(id);
+            member.version = self.version.next();
+            RecordChange::PutMember(Arc::new(member))
+        }));
+        let details = vec![("members", records.len().saturating_sub(1).to_string())];
+        Ok(Change {
+            records,
+            event: Event { action: "DeleteProject", target: Target::new("Project", id), details },
+            outcome: Outcome::Nothing,
+        })
+    }
+
+    /// Sets a member's roles on a project; an empty list is an explicit "none".
+    pub fn set_project_roles(
+        &self,
+        catalog: &Catalog,
+        id: &str,
+        user: &str,
+        roles: &[String],
+        given_etag: &str,
+    ) -> Result<Change, Refusal> {
+        if !catalog.team.project_roles {
+            return Err(Refusal::NotOffered("roles on projects"));
+        }
+        let mut checks = Checks::new();
+        let roles = checks.roles("roles", roles, Place::Project, self, catalog);
+        checks.finish()?;
+        let project = self.open_project(id)?;
+        let mut member = self.grantee(user, given_etag)?;
+        let details = vec![
+            ("project", id.to_owned()),
+            ("before", listed(member.roles_on_project(project))),
+            ("after", listed(&roles)),
+        ];
+        member.project_roles.insert(project.id.clone(), roles);
+        Ok(self.put_member(member, "SetProjectRoles", details))
+    }
+
+    /// Takes back what was set explicitly on a project; the defaults apply again.
+    pub fn clear_project_roles(&self, id: &str, user: &str, given_etag: &str) -> Result<Change, Refusal> {
+        let project = self.project(id)?;
+        let mut member = self.member_to_edit(user, given_etag)?;
+        if member.project_roles.remove(id).is_none() {
+            return Err(Refusal::NotFound { kind: "explicit project role of the member", id: shown(user) });
+        }
+        let details = vec![("project", id.to_owned()), ("after", listed(member.roles_on_project(project)))];
+        Ok(self.put_member(member, "ClearProjectRoles", details))
+    }
+
+    /// Replaces a member's rights inside a project.
+    #[expect(clippy::too_many_arguments, reason = "each is a field of the one request")]
+    pub fn set_project_override(
+        &self,
+        catalog: &Catalog,
+        id: &str,
+        user: &str,
+        roles: &[String],
+        asked: &AskedPermissions,
+        given_etag: &str,
+        now: Moment,
+    ) -> Result<Change, Refusal> {
+        if !catalog.team.overrides {
+            return Err(Refusal::NotOffered("project overrides"));
+        }
+        let mut checks = Checks::new();
+        let roles = checks.roles("roles", roles, Place::Override, self, catalog);
+        let permissions = checks.permissions("permissions", asked, catalog, Place::Override);
+        checks.finish()?;
+        let project = self.open_project(id)?;
+        let mut member = self.grantee(user, given_etag)?;
+        if member.roles.is_empty() && member.roles_on_project(project).is_empty() {
+            return Err(Refusal::NothingToOverride { user: member.user, project: id.to_owned() });
+        }
+        let details = vec![("project", id.to_owned()), ("roles", listed(&roles))];
+        member.overrides.insert(project.id.clone(), Override { roles, permissions, set_at: now });
+        Ok(self.put_member(member, "SetProjectOverride", details))
+    }
+
+    /// Removes an override; the member's roles count again, as they are now.
+    pub fn remove_project_override(&self, id: &str, user: &str, given_etag: &str) -> Result<Change, Refusal> {
+        self.project(id)?;
+        let mut member = self.member_to_edit(user, given_etag)?;
+        if member.overrides.remove(id).is_none() {
+            return Err(Refusal::NotFound { kind: "override of the member", id: shown(user) });
+        }
+        Ok(self.put_member(member, "RemoveProjectOverride", vec![("project", id.to_owned())]))
+    }
+
+    /// Sets the roles that a member gets on each project created from now on.
+    pub fn set_default_roles(
+        &self,
+        catalog: &Catalog,
+        user: &str,
+        roles: &[String],
+        given_etag: &str,
+    ) -> Result<Change, Refusal> {
+        self.default_roles_offered(catalog)?;
+        let mut checks = Checks::new();
+        let roles = checks.roles("roles", roles, Place::Project, self, catalog);
+        checks.finish()?;
+        let mut member = self.grantee(user, given_etag)?;
+        let details = vec![("before", listed(member.current_default_roles())), ("after", listed(&roles))];
+        member.default_roles.insert(self.profile.next_project_ordinal, roles);
+        Ok(self.put_member(member, "SetDefaultRoles", details))
+    }
+
+    /// Makes a member's default roles apply to every project there is, in place
+    /// of what was set explicitly.
+    pub fn copy_default_roles(&self, catalog: &Catalog, user: &str, given_etag: &str) -> Result<Change, Refusal> {
+        self.default_roles_offered(catalog)?;
+        let mut member = self.grantee(user, given_etag)?;
+        let roles: Vec<RoleId> = member.current_default_roles().to_vec();
+        let details = vec![("roles", listed(&roles))];
+        member.project_roles.clear();
+        member.default_roles.clear();
+        member.default_roles.insert(0, roles);
+        Ok(self.put_member(member, "CopyDefaultRoles", details))
+    }
+
+    /// The project of that id.
+    pub fn project(&self, id: &str) -> Result<&Arc<Project>, Refusal> {
+        self.projects.get(id).ok_or_else(|| Refusal::NotFound { kind: "project", id: shown(id) })
+    }
+
+    /// The project of that id, if it takes new grants and resources.
+    pub(super) fn open_project(&self, id: &str) -> Result<&Arc<Project>, Refusal> {
+        let project = self.project(id)?;
+        if project.archived {
+            return Err(Refusal::ProjectArchived(id.to_owned()));
+        }
+        Ok(project)
+    }
+
+    /// A member who may be given something: active, and not the owner, who has everything.
+    fn grantee(&self, user: &str, given_etag: &str) -> Result<Member, Refusal> {
+        let member = self.member_to_edit(user, given_etag)?;
+        self.refuse_owner(&member, "giving the owner roles or overrides, who has every right,")?;
+        if member.status == MemberStatus::Suspended {
+            return Err(Refusal::MemberStatus { user: member.user, status: "suspended", advice: "reinstate first" });
+        }
+        Ok(member)
+    }
+
+    fn default_roles_offered(&self, catalog: &Catalog) -> Result<(), Refusal> {
+        if catalog.team.default_roles { Ok(()) } else { Err(Refusal::NotOffered("default roles")) }
+    }
+
+    fn project_to_edit(&self, id: &str, given_etag: &str) -> Result<Project, Refusal> {
+        let project = self.project(id)?;
+        fresh("project", &project.id, project.version, given_etag)?;
+        Ok((**project).clone())
+    }
+
+    fn put_project(&self, mut project: Project, action: &'static str) -> Change {
+        project.version = self.version.next();
+        let project = Arc::new(project);
+        Change {
+            records: vec![RecordChange::PutProject(Arc::clone(&project))],
+            event: Event { action, target: Target::new("Project", &project.id), details: Vec::new() },
+            outcome: Outcome::Project(project),
+        }
+    }
+}

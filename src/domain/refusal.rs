@@ -4,7 +4,7 @@
 //! no final period, what the caller sent in back quotes, what to do next where
 //! that is not obvious.
 
-use super::identifiers::{ActionId, RoleId, UserId};
+use super::identifiers::{RoleId, UserId};
 
 /// One thing wrong with one field of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +36,12 @@ pub enum Fault {
     UnknownReference,
     /// An account-level action where only project-level ones can be.
     AccountLevelAction,
+    /// A role that can't be held there.
+    RoleNotHeldThere,
     /// The name is kept for a built-in thing.
     ReservedName,
+    /// The same thing twice.
+    Repeated,
     /// More of something than the limit allows.
     TooMany,
 }
@@ -109,14 +113,6 @@ pub enum Refusal {
         /// How many holders there are in all.
         holder_count: usize,
     },
-    /// The role can't be held there.
-    #[error("role `{role}` can't be held on {place}")]
-    RoleNotHeldThere {
-        /// The role.
-        role: RoleId,
-        /// `an organization` or `a project`.
-        place: &'static str,
-    },
     /// The product's roles are not for editing.
     #[error("role `{0}` comes with the product and can't be changed or deleted")]
     BuiltInRole(RoleId),
@@ -131,9 +127,14 @@ pub enum Refusal {
         /// The feature that is needed.
         feature: String,
     },
-    /// An override can hold project-level actions only.
-    #[error("an override holds project-level actions only, not {}", list_actions(.0))]
-    AccountLevelInOverride(Vec<ActionId>),
+    /// The member holds nothing in the project that could be replaced.
+    #[error("member `{user}` has no role that counts in project `{project}`, so there is nothing to override; give a role first")]
+    NothingToOverride {
+        /// The member.
+        user: UserId,
+        /// The project.
+        project: String,
+    },
     /// The project takes no new grants or resources.
     #[error("project `{0}` is archived; unarchive it first")]
     ProjectArchived(String),
@@ -161,11 +162,6 @@ fn list_violations(violations: &[Violation]) -> String {
         .map(|violation| format!("`{}` {}", violation.field, violation.message))
         .collect();
     parts.join("; ")
-}
-
-fn list_actions(actions: &[ActionId]) -> String {
-    let parts: Vec<String> = actions.iter().map(|action| format!("`{action}`")).collect();
-    parts.join(", ")
 }
 
 fn list_holders(holders: &[String], count: usize) -> String {

@@ -1,0 +1,242 @@
+//! From state to Cedar entities: the few a question needs, or all for an export.
+//!
+//! Entities are made when asked for and never kept: a resident member costs what
+//! its record costs.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use cedar_policy::{Entity, EntityUid, RestrictedExpression};
+
+use super::answers::Position;
+use super::policies::PermissionsId;
+use super::question::Question;
+use super::snapshot::Snapshot;
+use super::values::Pairs;
+use super::vocabulary::{self, OVERRIDDEN, SUSPENDED, role_tag};
+use crate::domain::catalog::{MEMBER_TYPE, ORGANIZATION_TYPE, OWNER_ROLE, PROJECT_TYPE};
+use crate::domain::organization::{Member, MemberStatus, Project, RegisteredResource};
+
+/// An entity could not be made: an extension value that Cedar refuses.
+#[derive(Debug, thiserror::Error)]
+#[error("an entity can't be made: {0}")]
+pub struct EntityError(String);
+
+/// A user as one position shows them: all that policies of roles can see.
+pub(super) fn positioned_user(
+    user: &str,
+    position: &Position<'_>,
+    project: Option<&Project>,
+) -> Result<Entity, EntityError> {
+    let mut parents: HashSet<EntityUid> =
+        position.roles.iter().map(|role| vocabulary::role(role.as_str())).collect();
+    if position.owner {
+        parents.insert(vocabulary::role(OWNER_ROLE));
+    }
+    if position.suspended {
+        parents.insert(vocabulary::status(SUSPENDED));
+    }
+    let here = || project.map(|project| RestrictedExpression::new_entity_uid(vocabulary::project(project.id.as_str())));
+    let overridden = RestrictedExpression::new_set(here().filter(|_| position.overridden));
+    let tags = position
+        .project_roles
+        .iter()
+        .map(role_tag)
+        .chain(position.permissions.map(PermissionsId::tag))
+        .map(|tag| (tag, RestrictedExpression::new_set(here())));
+    Entity::new_with_tags(vocabulary::user(user), [(OVERRIDDEN.to_owned(), overridden)], parents, tags)
+        .map_err(|error| EntityError(error.to_string()))
+}
+
+impl Snapshot {
+    /// The entities a question is judged on: those that role policies can see,
+    /// and with `all` also everything that a rule's condition may look at.
+    pub(super) fn entities_for(
+        &self,
+        question: &Question<'_>,
+        position: &Position<'_>,
+        all: bool,
+    ) -> Result<Vec<Entity>, EntityError> {
+        let mut entities = Vec::with_capacity(3);
+        if let Some(action) = self.catalog().action(question.action) {
+            entities.push(action.entity.clone());
+        }
+        entities.push(self.asked_resource(question)?);
+        if !all {
+            if self.organization().members.contains_key(question.principal) {
+                entities.push(positioned_user(question.principal, position, question.resource.project)?);
+            }
+            return Ok(entities);
+        }
+        for user in self.mentioned_users(question) {
+            if let Some(member) = self.organization().members.get(user.as_str()) {
+                entities.push(self.user(member)?);
+            }
+        }
+        if let Some(project) = question.resource.project
+            && self.type_id(question) != PROJECT_TYPE
+        {
+            entities.push(self.project(project));
+        }
+        if self.type_id(question) != ORGANIZATION_TYPE {
+            entities.push(self.organization_entity()?);
+        }
+        Ok(entities)
+    }
+
+    /// All entities of the organization, for an export.
+    pub(super) fn all_entities(&self) -> impl Iterator<Item = Result<Entity, EntityError>> + '_ {
+        let organization = self.organization();
+        std::iter::once(self.organization_entity())
+            .chain(organization.projects.values().map(|project| Ok(self.project(project))))
+            .chain(organization.members.values().flat_map(|member| [self.user(member), self.member(member)]))
+            .chain(organization.resources.values().map(|resource| self.registered(resource)))
+    }
+
+    /// The resource of a question, as it is judged.
+    pub(super) fn asked_resource(&self, question: &Question<'_>) -> Result<Entity, EntityError> {
+        let organization = self.organization();
+        match self.type_id(question) {
+            ORGANIZATION_TYPE => self.organization_entity(),
+            MEMBER_TYPE => match organization.members.get(question.resource.id) {
+                Some(member) => self.member(member),
+                None => Err(EntityError("the member is not on record".to_owned())),
+            },
+            PROJECT_TYPE => match question.resource.project {
+                Some(project) => Ok(self.project(project)),
+                None => Err(EntityError("the project is not on record".to_owned())),
+            },
+            _ => self.product_resource(question),
+        }
+    }
+
+    fn product_resource(&self, question: &Question<'_>) -> Result<Entity, EntityError> {
+        let resource = &question.resource;
+        let Some(resource_type) = self.catalog().resource_type(resource.resource_type) else {
+            return Err(EntityError("the resource type is unknown".to_owned()));
+        };
+        let mut attributes: Pairs = resource.attributes.clone();
+        attributes.extend(resource.owner.map(owner_attribute));
+        let parent = match resource.project {
+            Some(project) => vocabulary::project(project.id.as_str()),
+            None => self.organization_uid(),
+        };
+        Entity::new(vocabulary::uid(&resource_type.name, resource.id), attributes.into_iter().collect(), [parent].into())
+            .map_err(|error| EntityError(error.to_string()))
+    }
+
+    fn registered(&self, resource: &RegisteredResource) -> Result<Entity, EntityError> {
+        let found = self.catalog().catalog().resource_type(resource.key.type_id.as_str());
+        let Some(resource_type) = found.and_then(|(index, _)| self.catalog().resource_type(index)) else {
+            return Err(EntityError(format!("the resource type `{}` is unknown", resource.key.type_id)));
+        };
+        let parent = match &resource.project {
+            Some(project) => vocabulary::project(project.as_str()),
+            None => self.organization_uid(),
+        };
+        let attributes = resource.owner.iter().map(|owner| owner_attribute(owner.as_str())).collect();
+        Entity::new(vocabulary::uid(&resource_type.name, resource.key.id.as_str()), attributes, [parent].into())
+            .map_err(|error| EntityError(error.to_string()))
+    }
+
+    /// A member's user with everything they hold anywhere.
+    fn user(&self, member: &Member) -> Result<Entity, EntityError> {
+        let mut parents: HashSet<EntityUid> =
+            member.roles.iter().map(|role| vocabulary::role(role.as_str())).collect();
+        if self.organization().is_owner(member.user.as_str()) {
+            parents.insert(vocabulary::role(OWNER_ROLE));
+        }
+        if member.status == MemberStatus::Suspended {
+            parents.insert(vocabulary::status(SUSPENDED));
+        }
+        let overridden = member.overrides.keys().map(|project| project_expression(project.as_str()));
+        let attributes = [(OVERRIDDEN.to_owned(), RestrictedExpression::new_set(overridden))];
+        let tags = self.tags(member).into_iter().map(|(tag, projects)| {
+            (tag, RestrictedExpression::new_set(projects.into_iter().map(project_expression)))
+        });
+        Entity::new_with_tags(vocabulary::user(member.user.as_str()), attributes, parents, tags)
+            .map_err(|error| EntityError(error.to_string()))
+    }
+
+    fn tags<'a>(&'a self, member: &'a Member) -> BTreeMap<String, BTreeSet<&'a str>> {
+        let mut tags: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+        let holds_on_projects = !(member.project_roles.is_empty()
+            && member.overrides.is_empty()
+            && member.default_roles.is_empty());
+        if !holds_on_projects {
+            return tags;
+        }
+        for project in self.organization().projects.values() {
+            let id = project.id.as_str();
+            let (roles, permissions) = match member.overrides.get(id) {
+                Some(replaced) => (replaced.roles.as_slice(), Some(&replaced.permissions)),
+                None => (member.roles_on_project(project), None),
+            };
+            for role in roles {
+                tags.entry(role_tag(role)).or_default().insert(id);
+            }
+            if let Some(permissions) = permissions.filter(|permissions| !permissions.is_empty()) {
+                tags.entry(PermissionsId::of(permissions).tag()).or_default().insert(id);
+            }
+        }
+        tags
+    }
+
+    fn member(&self, member: &Member) -> Result<Entity, EntityError> {
+        let user = RestrictedExpression::new_entity_uid(vocabulary::user(member.user.as_str()));
+        Entity::new(
+            vocabulary::member(member.user.as_str()),
+            [("user".to_owned(), user)].into(),
+            [self.organization_uid()].into(),
+        )
+        .map_err(|error| EntityError(error.to_string()))
+    }
+
+    fn project(&self, project: &Project) -> Entity {
+        Entity::new_no_attrs(vocabulary::project(project.id.as_str()), [self.organization_uid()].into())
+    }
+
+    fn organization_entity(&self) -> Result<Entity, EntityError> {
+        let plan = self.organization().profile.plan.as_str();
+        let features = self.catalog().catalog().plan(plan).into_iter().flat_map(|plan| &plan.features);
+        let features = features.map(|feature| RestrictedExpression::new_string(feature.clone()));
+        Entity::new(
+            self.organization_uid(),
+            [
+                ("plan".to_owned(), RestrictedExpression::new_string(plan.to_owned())),
+                ("features".to_owned(), RestrictedExpression::new_set(features)),
+            ]
+            .into(),
+            HashSet::new(),
+        )
+        .map_err(|error| EntityError(error.to_string()))
+    }
+
+    fn organization_uid(&self) -> EntityUid {
+        vocabulary::organization(self.organization().id().as_str())
+    }
+
+    fn type_id(&self, question: &Question<'_>) -> &str {
+        let index = usize::from(question.resource.resource_type.0);
+        self.catalog().catalog().resource_types.get(index).map_or("", |found| found.id.as_str())
+    }
+
+    /// Users a condition can reach from the question: the principal, the member
+    /// it is about, the owner, and whoever an attribute or the context names.
+    fn mentioned_users(&self, question: &Question<'_>) -> BTreeSet<String> {
+        let mut users = BTreeSet::from([question.principal.to_owned()]);
+        users.extend(question.resource.owner.map(str::to_owned));
+        if self.type_id(question) == MEMBER_TYPE {
+            users.insert(question.resource.id.to_owned());
+        }
+        users.extend(question.users.iter().cloned());
+        users
+    }
+}
+
+fn owner_attribute(owner: &str) -> (String, RestrictedExpression) {
+    ("owner".to_owned(), RestrictedExpression::new_entity_uid(vocabulary::user(owner)))
+}
+
+fn project_expression(project: &str) -> RestrictedExpression {
+    RestrictedExpression::new_entity_uid(vocabulary::project(project))
+}

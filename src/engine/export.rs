@@ -1,0 +1,92 @@
+//! The organization as standard Cedar text and JSON, complete: what the export
+//! law is stated over.
+
+use std::sync::Arc;
+
+use cedar_policy::Context;
+use serde_json::{Value as Json, json};
+
+use super::policies::PolicySource;
+use super::question::Question;
+use super::snapshot::{EvaluateError, Snapshot};
+use super::vocabulary;
+
+/// A policy as people read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyText {
+    /// Its id.
+    pub id: String,
+    /// In Cedar's syntax.
+    pub text: String,
+    /// Where it comes from.
+    pub source: PolicySource,
+}
+
+/// A question as `cedar authorize --request-json` reads it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CedarRequest(pub Json);
+
+/// All of an organization that decides, in Cedar's formats.
+pub struct Export {
+    snapshot: Arc<Snapshot>,
+}
+
+impl Export {
+    /// An export of that snapshot.
+    pub fn new(snapshot: Arc<Snapshot>) -> Self {
+        Self { snapshot }
+    }
+
+    /// The schema.
+    pub fn schema(&self) -> &str {
+        self.snapshot.catalog().schema_text()
+    }
+
+    /// Every policy, ascending by id.
+    pub fn policies(&self) -> Vec<PolicyText> {
+        let mut policies: Vec<PolicyText> = self
+            .snapshot
+            .all_policies()
+            .map(|compiled| PolicyText {
+                id: compiled.policy.id().to_string(),
+                text: compiled.policy.to_cedar().unwrap_or_default(),
+                source: compiled.source.clone(),
+            })
+            .collect();
+        policies.sort_by(|left, right| left.id.cmp(&right.id));
+        policies
+    }
+
+    /// Every entity as JSON. A question's resource is among them as the question
+    /// describes it, in place of what is on record under the same name.
+    pub fn entities(&self, question: Option<&Question<'_>>) -> Result<Vec<String>, EvaluateError> {
+        let described = question.map(|question| self.snapshot.asked_resource(question)).transpose()?;
+        let mut lines = Vec::new();
+        for entity in self.snapshot.all_entities() {
+            let entity = entity?;
+            if described.as_ref().is_none_or(|described| described.uid() != entity.uid()) {
+                lines.push(entity.to_json_string().map_err(refused)?);
+            }
+        }
+        if let Some(described) = described {
+            lines.push(described.to_json_string().map_err(refused)?);
+        }
+        Ok(lines)
+    }
+
+    /// The question in Cedar's words.
+    pub fn request(&self, question: &Question<'_>) -> Result<CedarRequest, EvaluateError> {
+        let context = Context::from_pairs(question.context.iter().cloned()).map_err(refused)?;
+        let action = self.snapshot.catalog().action(question.action);
+        Ok(CedarRequest(json!({
+            "principal": vocabulary::user(question.principal).to_string(),
+            "action": action.map(|action| action.uid.to_string()),
+            "resource": self.snapshot.asked_resource(question)?.uid().to_string(),
+            "context": context.to_json_value().map_err(refused)?,
+        })))
+    }
+}
+
+fn refused(error: impl std::error::Error) -> EvaluateError {
+    EvaluateError::Refused(error.to_string())
+}

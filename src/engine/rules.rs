@@ -1,0 +1,150 @@
+//! Rules written in Cedar: the base that all products share, and a product's own.
+//!
+//! They are the only policies that come from text, and that text is part of the
+//! program or of a catalog, never of a request. A product's own rules may only
+//! forbid: every right comes from a role, so that overrides, ceilings and
+//! explanations hold for all of them.
+
+use std::str::FromStr;
+
+use cedar_policy::{
+    ActionConstraint, Effect, EntityUid, Policy, PolicyId, PolicySet, PrincipalConstraint, ResourceConstraint,
+};
+
+use super::catalog::CatalogError;
+use super::policies::{ActionMask, CompiledPolicy, PolicySource, PrincipalScope};
+use super::vocabulary::level_group;
+use crate::domain::Catalog;
+use crate::domain::catalog::{ActionIndex, Level, RulesText, TypeIndex};
+
+/// Who wrote the rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Author {
+    /// Roster: rules of every product.
+    Base,
+    /// The product: may only forbid.
+    Product,
+}
+
+/// Parses and classifies a file of rules; reports every fault in it.
+pub(super) fn compile(
+    catalog: &Catalog,
+    rules: &RulesText,
+    author: Author,
+) -> Result<Vec<CompiledPolicy>, CatalogError> {
+    let parsed = PolicySet::from_str(&rules.text)
+        .map_err(|error| CatalogError::Rules { path: rules.path.clone(), problems: parse_problems(&error) })?;
+    let mut problems = Vec::new();
+    if parsed.num_of_templates() > 0 {
+        problems.push("templates are not used here; write policies".to_owned());
+    }
+    let mut compiled = Vec::new();
+    for policy in parsed.policies() {
+        match classify(catalog, policy, author) {
+            Ok(rule) => compiled.push(rule),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    compiled.sort_by(|left, right| left.policy.id().cmp(right.policy.id()));
+    for pair in compiled.windows(2) {
+        if let [first, second] = pair
+            && first.policy.id() == second.policy.id()
+        {
+            problems.push(format!("two rules have the id `{}`", first.policy.id()));
+        }
+    }
+    if problems.is_empty() {
+        Ok(compiled)
+    } else {
+        Err(CatalogError::Rules { path: rules.path.clone(), problems })
+    }
+}
+
+fn parse_problems(errors: &cedar_policy::ParseErrors) -> Vec<String> {
+    errors.iter().map(ToString::to_string).collect()
+}
+
+fn classify(catalog: &Catalog, policy: &Policy, author: Author) -> Result<CompiledPolicy, String> {
+    let name = policy.annotation("id").ok_or("every rule needs an `@id`")?.to_owned();
+    let reason = policy
+        .annotation("reason")
+        .ok_or_else(|| format!("rule `{name}` needs a `@reason`"))?
+        .to_owned();
+    if author == Author::Product && policy.effect() != Effect::Forbid {
+        return Err(format!("rule `{name}` permits; a product's rules only forbid, rights come from roles"));
+    }
+    let code = policy.annotation("code").unwrap_or("TEAM_RULE").to_owned();
+    let id = match author {
+        Author::Base => format!("base/{name}"),
+        Author::Product => format!("product/{name}"),
+    };
+    let (principal, principal_is_position) = principal_scope(policy);
+    let (resource_type, resource_is_position) = resource_scope(catalog, policy);
+    Ok(CompiledPolicy {
+        policy: with_id_annotation(policy, &id)?,
+        source: PolicySource::Rule { code, reason },
+        principal,
+        actions: actions(catalog, policy),
+        resource_type,
+        depends_on_position_only: principal_is_position
+            && resource_is_position
+            && !policy.has_non_scope_constraint(),
+    })
+}
+
+/// The same policy under an id that can't collide with a role's, told in the
+/// annotation as well, so that an export names it alike.
+fn with_id_annotation(policy: &Policy, id: &str) -> Result<Policy, String> {
+    let mut json = policy.to_json().map_err(|error| error.to_string())?;
+    if let Some(annotations) = json.get_mut("annotations").and_then(|annotations| annotations.as_object_mut()) {
+        annotations.insert("id".to_owned(), serde_json::Value::String(id.to_owned()));
+    }
+    Policy::from_json(Some(PolicyId::new(id)), json).map_err(|error| error.to_string())
+}
+
+fn principal_scope(policy: &Policy) -> (PrincipalScope, bool) {
+    let parent = |uid: &EntityUid| match uid.type_name().basename() {
+        "Role" => (PrincipalScope::Role(uid.id().unescaped().to_owned()), true),
+        "Status" => (PrincipalScope::Status(uid.id().unescaped().to_owned()), true),
+        _ => (PrincipalScope::Other, false),
+    };
+    match policy.principal_constraint() {
+        PrincipalConstraint::Any | PrincipalConstraint::Is(_) => (PrincipalScope::Any, true),
+        PrincipalConstraint::In(uid) | PrincipalConstraint::IsIn(_, uid) => parent(&uid),
+        PrincipalConstraint::Eq(_) => (PrincipalScope::Other, false),
+    }
+}
+
+fn resource_scope(catalog: &Catalog, policy: &Policy) -> (Option<TypeIndex>, bool) {
+    let index = |name: &cedar_policy::EntityTypeName| catalog.resource_type(name.basename()).map(|(index, _)| index);
+    match policy.resource_constraint() {
+        ResourceConstraint::Any => (None, true),
+        ResourceConstraint::Is(name) => (index(&name), true),
+        ResourceConstraint::IsIn(name, _) => (index(&name), false),
+        ResourceConstraint::In(_) | ResourceConstraint::Eq(_) => (None, false),
+    }
+}
+
+fn actions(catalog: &Catalog, policy: &Policy) -> ActionMask {
+    let all = || (0..).map(ActionIndex).take(catalog.actions.len());
+    let mut chosen: Vec<ActionIndex> = Vec::new();
+    let mut add = |uid: &EntityUid| {
+        let id: &str = uid.id().unescaped();
+        if let Some((index, _)) = catalog.action(id) {
+            chosen.push(index);
+        }
+        for level in [Level::Account, Level::Project] {
+            if id == level_group(level) {
+                chosen.extend(all().filter(|index| {
+                    catalog.actions.get(usize::from(index.0)).is_some_and(|action| action.level == level)
+                }));
+            }
+        }
+    };
+    match policy.action_constraint() {
+        ActionConstraint::Any => return ActionMask::of(catalog, all()),
+        ActionConstraint::Eq(uid) => add(&uid),
+        ActionConstraint::In(uids) => uids.iter().for_each(add),
+    }
+    ActionMask::of(catalog, chosen)
+}

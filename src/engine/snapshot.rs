@@ -1,0 +1,383 @@
+//! One organization at one revision: state, compiled policies, remembered answers.
+//!
+//! A snapshot never changes. The next one is made from it and the records that
+//! changed, so that a role change in a large team compiles nothing and copies
+//! nothing but the path to one record.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cedar_policy::{AuthorizationError, Authorizer, Context, Decision, Entities, PolicyId, PolicySet, Request, Response};
+use imbl::OrdMap;
+
+use super::answers::{Answers, Cell, Position};
+use super::catalog::{CatalogError, CompiledCatalog};
+use super::entities::EntityError;
+use super::policies::{CompiledGrants, CompiledPolicy, PermissionsId, PrincipalScope};
+use super::question::Question;
+use super::vocabulary;
+use crate::domain::catalog::OWNER_ROLE;
+use crate::domain::change::RecordChange;
+use crate::domain::identifiers::RoleId;
+use crate::domain::organization::{Member, MemberStatus, Organization};
+
+/// What was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The principal may.
+    Allow,
+    /// The principal may not.
+    Deny,
+}
+
+/// A state does not compile; it must not be committed.
+#[derive(Debug, thiserror::Error)]
+#[error("the state does not compile: {0}")]
+pub struct CompileError(#[from] CatalogError);
+
+/// Cedar could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EvaluateError {
+    /// An entity could not be made.
+    #[error(transparent)]
+    Entity(#[from] EntityError),
+    /// Cedar refused what it was given.
+    #[error("cedar refused the question: {0}")]
+    Refused(String),
+}
+
+/// An immutable organization, ready to decide.
+pub struct Snapshot {
+    revision: u64,
+    organization: Organization,
+    catalog: Arc<CompiledCatalog>,
+    /// Roles that differ from the catalog's, and custom ones.
+    roles: OrdMap<RoleId, Arc<CompiledGrants>>,
+    /// Permissions that overrides spell out, by content, with the number of overrides.
+    permissions: OrdMap<PermissionsId, (usize, Arc<CompiledGrants>)>,
+    /// What Cedar answered; shared with every organization that has only the
+    /// catalog's policies.
+    answers: Arc<Answers>,
+}
+
+impl Snapshot {
+    /// Compiles a whole organization, as read from the store at a revision.
+    pub fn compile(
+        catalog: Arc<CompiledCatalog>,
+        organization: Organization,
+        revision: u64,
+    ) -> Result<Self, CompileError> {
+        let answers = Arc::clone(&catalog.answers);
+        let mut snapshot = Self {
+            revision,
+            organization: Organization::empty(Arc::clone(&organization.profile), organization.version),
+            catalog,
+            roles: OrdMap::new(),
+            permissions: OrdMap::new(),
+            answers,
+        };
+        let mut own_answers = false;
+        for role in organization.roles.values() {
+            let compiled = snapshot.catalog.compile_role(&role.id, &role.permissions)?;
+            snapshot.roles.insert(role.id.clone(), compiled);
+            own_answers = true;
+        }
+        for member in organization.members.values() {
+            own_answers |= snapshot.hold_permissions(member)?;
+        }
+        if own_answers {
+            snapshot.answers = Arc::new(Answers::new(snapshot.catalog.catalog()));
+        }
+        snapshot.organization = organization;
+        Ok(snapshot)
+    }
+
+    /// The snapshot after some records changed; `organization` is the state with
+    /// them applied, and no record is changed twice. Compiles only what is new.
+    pub fn advance(&self, organization: Organization, changes: &[RecordChange]) -> Result<Self, CompileError> {
+        let mut next = Self {
+            revision: self.revision,
+            organization: self.organization.clone(),
+            catalog: Arc::clone(&self.catalog),
+            roles: self.roles.clone(),
+            permissions: self.permissions.clone(),
+            answers: Arc::clone(&self.answers),
+        };
+        let mut other_policies = false;
+        for change in changes {
+            match change {
+                RecordChange::PutRole(role) => {
+                    let compiled = next.catalog.compile_role(&role.id, &role.permissions)?;
+                    next.roles.insert(role.id.clone(), compiled);
+                    other_policies = true;
+                }
+                RecordChange::DeleteRole(role) => {
+                    next.roles.remove(role.as_str());
+                    other_policies = true;
+                }
+                RecordChange::PutMember(member) => {
+                    let shared = Arc::ptr_eq(&next.answers, &next.catalog.answers);
+                    other_policies |= next.hold_permissions(member)? && shared;
+                    if let Some(before) = self.organization.members.get(member.user.as_str()) {
+                        next.release_permissions(before);
+                    }
+                }
+                RecordChange::DeleteMember(user) => {
+                    if let Some(before) = self.organization.members.get(user.as_str()) {
+                        next.release_permissions(before);
+                    }
+                }
+                RecordChange::PutProfile(_)
+                | RecordChange::PutProject(_)
+                | RecordChange::DeleteProject(_)
+                | RecordChange::PutResource(_)
+                | RecordChange::DeleteResource(_)
+                | RecordChange::DeleteOrganization => {}
+            }
+        }
+        if other_policies {
+            next.answers = Arc::new(Answers::new(next.catalog.catalog()));
+        }
+        next.organization = organization;
+        Ok(next)
+    }
+
+    /// The same snapshot at the revision its commit got.
+    #[must_use]
+    pub fn at_revision(mut self, revision: u64) -> Self {
+        self.revision = revision;
+        self
+    }
+
+    /// The position in the history of the last change it contains.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The state.
+    pub fn organization(&self) -> &Organization {
+        &self.organization
+    }
+
+    /// The catalog it lives on.
+    pub fn catalog(&self) -> &Arc<CompiledCatalog> {
+        &self.catalog
+    }
+
+    /// Decides, from memory where Cedar has answered for this position before.
+    pub fn decide(&self, question: &Question<'_>) -> Result<Verdict, EvaluateError> {
+        let standing = self.standing(question);
+        let id = standing.permissions_id();
+        let position = standing.position(id.as_ref());
+        let cell = Cell {
+            action: question.action,
+            resource_type: question.resource.resource_type,
+            owns: question.resource.owner == Some(question.principal),
+        };
+        let recalled = standing.member.and_then(|_| self.answers.recall(&position, cell));
+        if let Some(allow) = recalled {
+            return Ok(verdict(allow));
+        }
+        let selected = self.select(question, &position);
+        let response = self.ask(question, &position, &selected)?;
+        let allow = allows(&response, &selected);
+        if standing.member.is_some() && selected.iter().all(|policy| policy.depends_on_position_only) {
+            self.answers.remember(&position, cell, allow);
+        }
+        Ok(verdict(allow))
+    }
+
+    /// Decides by asking Cedar, whatever is remembered.
+    pub fn evaluate(&self, question: &Question<'_>) -> Result<Verdict, EvaluateError> {
+        let standing = self.standing(question);
+        let id = standing.permissions_id();
+        let position = standing.position(id.as_ref());
+        let selected = self.select(question, &position);
+        let response = self.ask(question, &position, &selected)?;
+        Ok(verdict(allows(&response, &selected)))
+    }
+
+    /// Where the principal of a question stands.
+    pub(super) fn standing<'a>(&'a self, question: &Question<'a>) -> Standing<'a> {
+        let member = self.organization.members.get(question.principal).map(AsRef::as_ref);
+        let (Some(member), Some(project)) = (member, question.resource.project) else {
+            return Standing { member, owner: self.owns(member), replaced: None, project_roles: &[] };
+        };
+        let replaced = member.overrides.get(project.id.as_str());
+        let project_roles = match replaced {
+            Some(replaced) => replaced.roles.as_slice(),
+            None => member.roles_on_project(project),
+        };
+        Standing { member: Some(member), owner: self.owns(Some(member)), replaced, project_roles }
+    }
+
+    fn owns(&self, member: Option<&Member>) -> bool {
+        member.is_some_and(|member| self.organization.is_owner(member.user.as_str()))
+    }
+
+    /// The policies whose scope can match.
+    pub(super) fn select<'a>(&'a self, question: &Question<'_>, position: &Position<'_>) -> Vec<&'a CompiledPolicy> {
+        let covers = |policy: &&CompiledPolicy| policy.covers(question.action, question.resource.resource_type);
+        let mut selected: Vec<&CompiledPolicy> = self
+            .catalog
+            .rules
+            .iter()
+            .filter(covers)
+            .filter(|rule| match &rule.principal {
+                PrincipalScope::Any | PrincipalScope::Other => true,
+                PrincipalScope::Status(status) => status == vocabulary::SUSPENDED && position.suspended,
+                PrincipalScope::Role(role) if role == OWNER_ROLE => position.owner,
+                PrincipalScope::Role(role) => position.roles.iter().any(|held| held.as_str() == role),
+            })
+            .collect();
+        for role in position.roles {
+            selected.extend(self.grants(role).into_iter().flat_map(|grants| &grants.on_organization).filter(covers));
+        }
+        for role in position.project_roles {
+            selected.extend(self.grants(role).into_iter().flat_map(|grants| &grants.on_project).filter(covers));
+        }
+        if let Some((_, grants)) = position.permissions.and_then(|id| self.permissions.get(id)) {
+            selected.extend(grants.on_project.iter().filter(covers));
+        }
+        selected
+    }
+
+    /// Asks Cedar.
+    pub(super) fn ask(
+        &self,
+        question: &Question<'_>,
+        position: &Position<'_>,
+        selected: &[&CompiledPolicy],
+    ) -> Result<Response, EvaluateError> {
+        let everything = selected
+            .iter()
+            .any(|policy| policy.source.is_rule() && !policy.depends_on_position_only);
+        let entities = self.entities_for(question, position, everything)?;
+        let resource = self.asked_resource(question)?.uid();
+        let entities = Entities::from_entities(entities, None).map_err(refused)?;
+        let policies =
+            PolicySet::from_policies(selected.iter().map(|compiled| compiled.policy.clone())).map_err(refused)?;
+        let Some(action) = self.catalog.action(question.action) else {
+            return Err(EvaluateError::Refused("the action is unknown".to_owned()));
+        };
+        let context = if question.context.is_empty() {
+            Context::empty()
+        } else {
+            Context::from_pairs(question.context.iter().cloned()).map_err(refused)?
+        };
+        let principal = vocabulary::user(question.principal);
+        let request = Request::new(principal, action.uid.clone(), resource, context, None).map_err(refused)?;
+        Ok(Authorizer::new().is_authorized(&request, &policies, &entities))
+    }
+
+    /// The compiled policies of a role, the organization's own edition first.
+    pub(super) fn grants(&self, role: &RoleId) -> Option<&CompiledGrants> {
+        self.roles.get(role).or_else(|| self.catalog.roles.get(role)).map(AsRef::as_ref)
+    }
+
+    /// Every policy of the organization: rules, roles, spelled-out permissions.
+    pub(super) fn all_policies(&self) -> impl Iterator<Item = &CompiledPolicy> {
+        let built_in: BTreeMap<&RoleId, &Arc<CompiledGrants>> =
+            self.catalog.roles.iter().filter(|(id, _)| !self.roles.contains_key(id.as_str())).collect();
+        self.catalog
+            .rules
+            .iter()
+            .chain(built_in.into_values().flat_map(|grants| grants.iter()))
+            .chain(self.roles.values().flat_map(|grants| grants.iter()))
+            .chain(self.permissions.values().flat_map(|(_, grants)| grants.iter()))
+    }
+
+    /// Compiles what a member's overrides spell out; whether there is any.
+    fn hold_permissions(&mut self, member: &Member) -> Result<bool, CompileError> {
+        let mut any = false;
+        for replaced in member.overrides.values().filter(|replaced| !replaced.permissions.is_empty()) {
+            any = true;
+            let id = PermissionsId::of(&replaced.permissions);
+            let held = match self.permissions.get(&id) {
+                Some((count, grants)) => (count + 1, Arc::clone(grants)),
+                None => (1, self.catalog.compile_permissions(&id, &replaced.permissions)?),
+            };
+            self.permissions.insert(id, held);
+        }
+        Ok(any)
+    }
+
+    fn release_permissions(&mut self, member: &Member) {
+        for replaced in member.overrides.values().filter(|replaced| !replaced.permissions.is_empty()) {
+            let id = PermissionsId::of(&replaced.permissions);
+            match self.permissions.get(&id) {
+                Some((count, grants)) if *count > 1 => {
+                    let held = (count - 1, Arc::clone(grants));
+                    self.permissions.insert(id, held);
+                }
+                Some(_) => {
+                    self.permissions.remove(&id);
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+/// Where a principal stands towards a resource.
+pub(super) struct Standing<'a> {
+    pub(super) member: Option<&'a Member>,
+    pub(super) owner: bool,
+    pub(super) replaced: Option<&'a crate::domain::organization::Override>,
+    pub(super) project_roles: &'a [RoleId],
+}
+
+impl<'a> Standing<'a> {
+    /// The id of the permissions that the override spells out, if it does.
+    pub(super) fn permissions_id(&self) -> Option<PermissionsId> {
+        self.replaced
+            .filter(|replaced| !replaced.permissions.is_empty())
+            .map(|replaced| PermissionsId::of(&replaced.permissions))
+    }
+
+    /// The position policies see.
+    pub(super) fn position(&self, permissions: Option<&'a PermissionsId>) -> Position<'a> {
+        Position {
+            owner: self.owner,
+            suspended: self.member.is_some_and(|member| member.status == MemberStatus::Suspended),
+            overridden: self.replaced.is_some(),
+            roles: self.member.map_or(&[], |member| member.roles.as_slice()),
+            project_roles: self.project_roles,
+            permissions,
+        }
+    }
+}
+
+/// Cedar's answer, made safe: a policy that fails while it forbids denies, where
+/// Cedar alone would leave it out.
+pub(super) fn allows(response: &Response, selected: &[&CompiledPolicy]) -> bool {
+    response.decision() == Decision::Allow && failed_forbids(response, selected).next().is_none()
+}
+
+/// Forbidding policies that could not be evaluated.
+pub(super) fn failed_forbids<'a>(
+    response: &'a Response,
+    selected: &'a [&CompiledPolicy],
+) -> impl Iterator<Item = &'a CompiledPolicy> {
+    response
+        .diagnostics()
+        .errors()
+        .filter_map(|error| selected.iter().find(|policy| policy.policy.id() == failed_policy(error)))
+        .copied()
+        .filter(|policy| policy.forbids())
+}
+
+/// The policy an error of Cedar is about.
+pub(super) fn failed_policy(error: &AuthorizationError) -> &PolicyId {
+    match error {
+        AuthorizationError::PolicyEvaluationError(error) => error.policy_id(),
+    }
+}
+
+fn verdict(allow: bool) -> Verdict {
+    if allow { Verdict::Allow } else { Verdict::Deny }
+}
+
+fn refused(error: impl std::error::Error) -> EvaluateError {
+    EvaluateError::Refused(error.to_string())
+}
