@@ -6,7 +6,9 @@ use super::fault::Faults;
 use super::resource_types::{ResourceTypes, read_attributes};
 use super::section::{Name, Section, Value, text_of};
 use super::vocabulary::action_fault;
-use crate::domain::catalog::{Action, ActionIndex, Level, MEMBER_TYPE, ORGANIZATION_TYPE, TypeIndex};
+use crate::domain::catalog::{
+    Action, ActionIndex, Level, MEMBER_TYPE, ORGANIZATION_TYPE, TypeIndex,
+};
 use crate::domain::identifiers::ActionId;
 
 /// How many actions a catalog can hold, Roster's own included.
@@ -27,7 +29,12 @@ impl Actions {
     }
 
     /// Adds the actions of the file to `self`.
-    pub(super) fn read(&mut self, types: &ResourceTypes, root: &mut Section<'_>, faults: &mut Faults<'_>) {
+    pub(super) fn read(
+        &mut self,
+        types: &ResourceTypes,
+        root: &mut Section<'_>,
+        faults: &mut Faults<'_>,
+    ) {
         let own = self.all.len();
         let mut implications = Vec::new();
         for (name, value) in root.entries("actions", faults) {
@@ -37,7 +44,10 @@ impl Actions {
             }
             let (action, implied) = read_action(&name, value, types, faults);
             if !self.push(action) {
-                faults.add(name.span(), format!("a catalog has at most {MAX_ACTIONS} actions; split the product"));
+                faults.add(
+                    name.span(),
+                    format!("a catalog has at most {MAX_ACTIONS} actions; split the product"),
+                );
                 break;
             }
             implications.push(implied);
@@ -53,7 +63,11 @@ impl Actions {
     /// Gives Roster's own actions the titles under which the product shows them.
     pub(super) fn retitle(&mut self, own: usize, root: &mut Section<'_>, faults: &mut Faults<'_>) {
         for (name, value) in root.entries("titles", faults) {
-            let place = self.by_name.get(name.get_ref()).map(|index| usize::from(index.0)).filter(|place| *place < own);
+            let place = self
+                .by_name
+                .get(name.get_ref())
+                .map(|index| usize::from(index.0))
+                .filter(|place| *place < own);
             match place.and_then(|place| self.all.get_mut(place)) {
                 Some(action) => {
                     if let Some(title) = text_of(value, name.get_ref(), faults) {
@@ -77,7 +91,9 @@ impl Actions {
 
     fn name_fault(&self, name: &str) -> Option<String> {
         if self.by_name.contains_key(name) {
-            return Some(format!("`{name}` is one of Roster's own actions; retitle it under `[titles]`, or imply it"));
+            return Some(format!(
+                "`{name}` is one of Roster's own actions; retitle it under `[titles]`, or imply it"
+            ));
         }
         action_fault(name)
     }
@@ -85,7 +101,8 @@ impl Actions {
     fn push(&mut self, action: Action) -> bool {
         match u16::try_from(self.all.len()) {
             Ok(place) if self.all.len() < MAX_ACTIONS => {
-                self.by_name.insert(action.id.as_str().to_owned(), ActionIndex(place));
+                self.by_name
+                    .insert(action.id.as_str().to_owned(), ActionIndex(place));
                 self.all.push(action);
                 true
             }
@@ -111,12 +128,31 @@ impl Actions {
     /// A project-level action can be held on one project or in an override.
     /// What it implies must then mean nothing more than it says: an account-level
     /// action may come along only if it is never asked of something in a project.
-    fn refuse_reaching_out(&self, place: usize, implied: &[Name], types: &ResourceTypes, faults: &mut Faults<'_>) {
-        let Some(action) = self.all.get(place).filter(|action| action.level == Level::Project) else { return };
+    fn refuse_reaching_out(
+        &self,
+        place: usize,
+        implied: &[Name],
+        types: &ResourceTypes,
+        faults: &mut Faults<'_>,
+    ) {
+        let Some(action) = self
+            .all
+            .get(place)
+            .filter(|action| action.level == Level::Project)
+        else {
+            return;
+        };
         for name in implied {
-            let Some((index, _)) = self.find(name.get_ref()) else { continue };
-            let reached = self.reach(index).into_iter().filter_map(|index| self.get(index));
-            for account in reached.filter(|reached| reached.level == Level::Account && lies_in_projects(reached, types)) {
+            let Some((index, _)) = self.find(name.get_ref()) else {
+                continue;
+            };
+            let reached = self
+                .reach(index)
+                .into_iter()
+                .filter_map(|index| self.get(index));
+            for account in reached.filter(|reached| {
+                reached.level == Level::Account && lies_in_projects(reached, types)
+            }) {
                 faults.add(
                     name.span(),
                     format!(
@@ -133,7 +169,11 @@ impl Actions {
         let mut waiting = vec![from];
         while let Some(next) = waiting.pop() {
             if reached.insert(next) {
-                waiting.extend(self.get(next).into_iter().flat_map(|action| action.implies.iter().copied()));
+                waiting.extend(
+                    self.get(next)
+                        .into_iter()
+                        .flat_map(|action| action.implies.iter().copied()),
+                );
             }
         }
         reached
@@ -146,7 +186,12 @@ pub(super) fn unknown_action(name: &str) -> String {
 }
 
 /// An action that is wrong inside is still an action, so that what names it isn't wrong as well.
-fn read_action(name: &Name, value: &Value<'_>, types: &ResourceTypes, faults: &mut Faults<'_>) -> (Action, Vec<Name>) {
+fn read_action(
+    name: &Name,
+    value: &Value<'_>,
+    types: &ResourceTypes,
+    faults: &mut Faults<'_>,
+) -> (Action, Vec<Name>) {
     let mut read = Action {
         id: ActionId::new(name.get_ref().as_str()),
         title: name.get_ref().clone(),
@@ -155,19 +200,28 @@ fn read_action(name: &Name, value: &Value<'_>, types: &ResourceTypes, faults: &m
         implies: BTreeSet::new(),
         context: Vec::new(),
     };
-    let Some(mut section) = Section::of(value, format!("action `{}`", name.get_ref()), faults) else {
+    let Some(mut section) = Section::of(value, format!("action `{}`", name.get_ref()), faults)
+    else {
         return (read, Vec::new());
     };
     if let Some(title) = section.text("title", faults) {
         read.title = title.into_inner();
     }
-    let level = section.text("level", faults).and_then(|text| level_of(&text, faults));
+    let level = section
+        .text("level", faults)
+        .and_then(|text| level_of(&text, faults));
     let on = section.names("on", faults);
     if on.is_empty() {
-        let message = format!("action `{}` applies to no type; name at least one in `on`", name.get_ref());
+        let message = format!(
+            "action `{}` applies to no type; name at least one in `on`",
+            name.get_ref()
+        );
         faults.add(name.span(), message);
     }
-    read.resource_types = on.iter().filter_map(|on| applies_to(on, level, types, faults)).collect();
+    read.resource_types = on
+        .iter()
+        .filter_map(|on| applies_to(on, level, types, faults))
+        .collect();
     read.level = level.unwrap_or(Level::Account);
     read.context = read_attributes("context", &mut section, faults);
     let implied = section.names("implies", faults);
@@ -181,20 +235,34 @@ pub(super) fn level_of(text: &Name, faults: &mut Faults<'_>) -> Option<Level> {
         "account" => Some(Level::Account),
         "project" => Some(Level::Project),
         other => {
-            faults.add(text.span(), format!("`{other}` is no level; use `account` or `project`"));
+            faults.add(
+                text.span(),
+                format!("`{other}` is no level; use `account` or `project`"),
+            );
             None
         }
     }
 }
 
-fn applies_to(on: &Name, level: Option<Level>, types: &ResourceTypes, faults: &mut Faults<'_>) -> Option<TypeIndex> {
+fn applies_to(
+    on: &Name,
+    level: Option<Level>,
+    types: &ResourceTypes,
+    faults: &mut Faults<'_>,
+) -> Option<TypeIndex> {
     let name = on.get_ref().as_str();
     if level == Some(Level::Project) && [ORGANIZATION_TYPE, MEMBER_TYPE].contains(&name) {
-        faults.add(on.span(), format!("a project-level action can't be asked of `{name}`; make it account-level"));
+        faults.add(
+            on.span(),
+            format!("a project-level action can't be asked of `{name}`; make it account-level"),
+        );
     }
     let found = types.find(name);
     if found.is_none() {
-        faults.add(on.span(), format!("there is no type `{name}`; declare it under `[types]`"));
+        faults.add(
+            on.span(),
+            format!("there is no type `{name}`; declare it under `[types]`"),
+        );
     }
     found
 }

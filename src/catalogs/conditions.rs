@@ -27,7 +27,8 @@ pub(super) fn read_conditions(
 /// The attribute a condition looks at.
 pub(super) fn attribute_of(test: &ConditionTest) -> &str {
     match test {
-        ConditionTest::AttributeIsTrue(attribute) | ConditionTest::AttributeContainsPrincipal(attribute) => attribute,
+        ConditionTest::AttributeIsTrue(attribute)
+        | ConditionTest::AttributeContainsPrincipal(attribute) => attribute,
     }
 }
 
@@ -62,7 +63,11 @@ fn read_condition(
             return None;
         }
     };
-    Some(Condition { id: name.get_ref().clone(), title: title?.into_inner(), test })
+    Some(Condition {
+        id: name.get_ref().clone(),
+        title: title?.into_inner(),
+        test,
+    })
 }
 
 /// The attribute must exist somewhere, and mean the same wherever it exists.
@@ -75,7 +80,11 @@ fn check_attribute(
 ) {
     let mut found = false;
     for resource_type in &types.all {
-        for declared in resource_type.attributes.iter().filter(|declared| declared.name == *attribute.get_ref()) {
+        for declared in resource_type
+            .attributes
+            .iter()
+            .filter(|declared| declared.name == *attribute.get_ref())
+        {
             found = true;
             if declared.value_type != *wanted {
                 faults.add(
@@ -90,7 +99,10 @@ fn check_attribute(
         }
     }
     if !found {
-        let message = format!("no type has an attribute `{}`; declare it under `[types]`", attribute.get_ref());
+        let message = format!(
+            "no type has an attribute `{}`; declare it under `[types]`",
+            attribute.get_ref()
+        );
         faults.add(attribute.span(), message);
     }
 }

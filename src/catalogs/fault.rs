@@ -19,7 +19,12 @@ pub struct CatalogFault {
 impl CatalogFault {
     /// A fault of a whole file or folder.
     pub(super) fn of_file(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), line: 1, column: 1, message: message.into() }
+        Self {
+            path: path.into(),
+            line: 1,
+            column: 1,
+            message: message.into(),
+        }
     }
 }
 
@@ -34,17 +39,28 @@ pub(super) struct Faults<'t> {
 impl<'t> Faults<'t> {
     /// None so far.
     pub(super) fn new(path: &'t str, text: &'t str) -> Self {
-        Self { path, text, found: Vec::new() }
+        Self {
+            path,
+            text,
+            found: Vec::new(),
+        }
     }
 
     /// Notes a fault at a range of bytes.
     pub(super) fn add(&mut self, span: Range<usize>, message: impl Into<String>) {
         let before = self.text.get(..span.start).unwrap_or(self.text);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline.saturating_add(1));
+        let line_start = before
+            .rfind('\n')
+            .map_or(0, |newline| newline.saturating_add(1));
         self.found.push(CatalogFault {
             path: self.path.to_owned(),
             line: before.matches('\n').count().saturating_add(1),
-            column: before.get(line_start..).unwrap_or("").chars().count().saturating_add(1),
+            column: before
+                .get(line_start..)
+                .unwrap_or("")
+                .chars()
+                .count()
+                .saturating_add(1),
             message: message.into(),
         });
     }

@@ -52,22 +52,39 @@ pub(super) fn base_rules() -> RulesText {
 
 /// The compiled-in product folders, by name.
 pub(super) fn embedded() -> Vec<Result<Folder, Vec<CatalogFault>>> {
-    let mut folders: Vec<&Dir<'_>> =
-        POLICIES.dirs().filter(|folder| folder.path() != Path::new(BASE_FOLDER)).collect();
+    let mut folders: Vec<&Dir<'_>> = POLICIES
+        .dirs()
+        .filter(|folder| folder.path() != Path::new(BASE_FOLDER))
+        .collect();
     folders.sort_by_key(|folder| folder.path());
-    folders.into_iter().map(|folder| {
-        let files = folder.files().map(|file| (file.path().to_path_buf(), Ok(file.contents().to_vec())));
-        collect(folder.path(), &Path::new("policies").join(folder.path()), files)
-    }).collect()
+    folders
+        .into_iter()
+        .map(|folder| {
+            let files = folder
+                .files()
+                .map(|file| (file.path().to_path_buf(), Ok(file.contents().to_vec())));
+            collect(
+                folder.path(),
+                &Path::new("policies").join(folder.path()),
+                files,
+            )
+        })
+        .collect()
 }
 
 /// A folder in the file system.
 pub(super) fn on_disk(folder: &Path) -> Result<Folder, Vec<CatalogFault>> {
     let unreadable = |error: std::io::Error| {
-        vec![CatalogFault::of_file(folder.display().to_string(), format!("can't be read as a folder: {error}"))]
+        vec![CatalogFault::of_file(
+            folder.display().to_string(),
+            format!("can't be read as a folder: {error}"),
+        )]
     };
     let entries = fs::read_dir(folder).map_err(unreadable)?;
-    let paths: Vec<_> = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(unreadable)?;
+    let paths: Vec<_> = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()
+        .map_err(unreadable)?;
     let files = paths.into_iter().filter(|path| path.is_file()).map(|path| {
         let content = fs::read(&path);
         (path, content)
@@ -83,7 +100,11 @@ fn collect(
     let mut faults = Vec::new();
     let (mut catalog, mut rules) = (None, None);
     for (path, content) in files {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let shown = shown.join(&name).display().to_string();
         match name.as_str() {
             CATALOG_FILE => catalog = text_of(shown, content, &mut faults),
@@ -98,11 +119,18 @@ fn collect(
     }
     if catalog.is_none() && faults.is_empty() {
         let missing = shown.join(CATALOG_FILE).display().to_string();
-        faults.push(CatalogFault::of_file(missing, "is missing; every catalog has one"));
+        faults.push(CatalogFault::of_file(
+            missing,
+            "is missing; every catalog has one",
+        ));
     }
     match catalog {
         Some(catalog) if faults.is_empty() => Ok(Folder {
-            name: folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            name: folder
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
             catalog,
             rules: rules.map(|File { path, text }| RulesText { path, text }),
         }),
@@ -110,15 +138,25 @@ fn collect(
     }
 }
 
-fn text_of(path: String, content: std::io::Result<Vec<u8>>, faults: &mut Vec<CatalogFault>) -> Option<File> {
+fn text_of(
+    path: String,
+    content: std::io::Result<Vec<u8>>,
+    faults: &mut Vec<CatalogFault>,
+) -> Option<File> {
     match content.map(String::from_utf8) {
         Ok(Ok(text)) => Some(File { path, text }),
         Ok(Err(error)) => {
-            faults.push(CatalogFault::of_file(path, format!("is not UTF-8: {error}")));
+            faults.push(CatalogFault::of_file(
+                path,
+                format!("is not UTF-8: {error}"),
+            ));
             None
         }
         Err(error) => {
-            faults.push(CatalogFault::of_file(path, format!("can't be read: {error}")));
+            faults.push(CatalogFault::of_file(
+                path,
+                format!("can't be read: {error}"),
+            ));
             None
         }
     }

@@ -51,7 +51,11 @@ pub fn embedded() -> Result<Vec<Catalog>, Vec<CatalogFault>> {
             Err(found) => faults.extend(found),
         }
     }
-    if faults.is_empty() { Ok(catalogs) } else { Err(faults) }
+    if faults.is_empty() {
+        Ok(catalogs)
+    } else {
+        Err(faults)
+    }
 }
 
 /// The catalog in the directory `folder`; the directory's name is its id.

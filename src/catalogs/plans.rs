@@ -13,12 +13,20 @@ pub(super) fn read_plans(root: &mut Section<'_>, faults: &mut Faults<'_>) -> Vec
     let mut plans: Vec<Plan> = Vec::new();
     let sections = root.sections("plans", "a plan", faults);
     if sections.is_empty() {
-        faults.add(root.span(), "a catalog has at least one plan; add `[[plans]]`");
+        faults.add(
+            root.span(),
+            "a catalog has at least one plan; add `[[plans]]`",
+        );
     }
     for section in sections {
-        let Some((plan, span)) = read_plan(section, faults) else { continue };
+        let Some((plan, span)) = read_plan(section, faults) else {
+            continue;
+        };
         if plans.iter().any(|earlier| earlier.id == plan.id) {
-            faults.add(span, format!("there are two plans `{}`; rename or remove one", plan.id));
+            faults.add(
+                span,
+                format!("there are two plans `{}`; rename or remove one", plan.id),
+            );
         } else {
             plans.push(plan);
         }
@@ -26,7 +34,10 @@ pub(super) fn read_plans(root: &mut Section<'_>, faults: &mut Faults<'_>) -> Vec
     plans
 }
 
-fn read_plan(mut section: Section<'_>, faults: &mut Faults<'_>) -> Option<(Plan, std::ops::Range<usize>)> {
+fn read_plan(
+    mut section: Section<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<(Plan, std::ops::Range<usize>)> {
     let id = section.text("id", faults);
     let title = section.text("title", faults);
     let features = section.names("features", faults);
@@ -40,7 +51,10 @@ fn read_plan(mut section: Section<'_>, faults: &mut Faults<'_>) -> Option<(Plan,
     let plan = Plan {
         id: PlanId::new(id.get_ref().as_str()),
         title: title.map_or_else(|| id.get_ref().clone(), |title| title.into_inner()),
-        features: features.into_iter().map(|feature| feature.into_inner()).collect::<BTreeSet<_>>(),
+        features: features
+            .into_iter()
+            .map(|feature| feature.into_inner())
+            .collect::<BTreeSet<_>>(),
     };
     Some((plan, id.span()))
 }

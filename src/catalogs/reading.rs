@@ -47,10 +47,16 @@ pub(super) fn read_base(file: &File) -> Result<Base, Vec<CatalogFault>> {
 pub(super) fn read_catalog(base: &Base, folder: &Folder) -> Result<Catalog, Vec<CatalogFault>> {
     let mut faults = Faults::new(&folder.catalog.path, &folder.catalog.text);
     if let Some(fault) = id_fault(&folder.name) {
-        faults.add(0..0, format!("the folder's name is the catalog's id: {fault}"));
+        faults.add(
+            0..0,
+            format!("the folder's name is the catalog's id: {fault}"),
+        );
     }
     if folder.name == BASE_FOLDER {
-        faults.add(0..0, format!("`{BASE_FOLDER}` is the folder of Roster's own actions; rename this one"));
+        faults.add(
+            0..0,
+            format!("`{BASE_FOLDER}` is the folder of Roster's own actions; rename this one"),
+        );
     }
     let parts = match parse(&folder.catalog.text, &mut faults) {
         Some(table) => read_parts(base, folder, Section::root(&table), &mut faults),
@@ -58,7 +64,10 @@ pub(super) fn read_catalog(base: &Base, folder: &Folder) -> Result<Catalog, Vec<
     };
     none_or(faults)?;
     parts.map(Catalog::assemble).ok_or_else(|| {
-        vec![CatalogFault::of_file(folder.catalog.path.as_str(), "can't be read, and Roster can't say why; report this")]
+        vec![CatalogFault::of_file(
+            folder.catalog.path.as_str(),
+            "can't be read, and Roster can't say why; report this",
+        )]
     })
 }
 
@@ -112,7 +121,10 @@ fn parse<'t>(text: &'t str, faults: &mut Faults<'_>) -> Option<DeTable<'t>> {
         };
         faults.add(error.span().unwrap_or(0..0), message);
     }
-    errors.iter().all(|error| error.message() == DUPLICATE_KEY).then(|| table.into_inner())
+    errors
+        .iter()
+        .all(|error| error.message() == DUPLICATE_KEY)
+        .then(|| table.into_inner())
 }
 
 /// What the TOML parser calls a key that stands twice.

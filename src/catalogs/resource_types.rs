@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use super::fault::Faults;
 use super::section::{Name, Section, Value, text_of};
 use super::vocabulary::{attribute_fault, type_fault};
-use crate::domain::catalog::{MEMBER_TYPE, ORGANIZATION_TYPE, PROJECT_TYPE, ResourceType, TypeIndex};
+use crate::domain::catalog::{
+    MEMBER_TYPE, ORGANIZATION_TYPE, PROJECT_TYPE, ResourceType, TypeIndex,
+};
 use crate::domain::identifiers::TypeId;
 use crate::domain::value::{Attribute, ValueType};
 
@@ -25,10 +27,15 @@ pub(super) struct ResourceTypes {
 impl ResourceTypes {
     /// Roster's own.
     pub(super) fn built_in() -> Self {
-        let mut types = Self { all: Vec::new(), by_name: HashMap::new() };
-        for (name, title) in
-            [(ORGANIZATION_TYPE, "Organization"), (PROJECT_TYPE, "Project"), (MEMBER_TYPE, "Member")]
-        {
+        let mut types = Self {
+            all: Vec::new(),
+            by_name: HashMap::new(),
+        };
+        for (name, title) in [
+            (ORGANIZATION_TYPE, "Organization"),
+            (PROJECT_TYPE, "Project"),
+            (MEMBER_TYPE, "Member"),
+        ] {
             types.push(ResourceType {
                 id: TypeId::new(name),
                 title: title.to_owned(),
@@ -48,7 +55,10 @@ impl ResourceTypes {
                 continue;
             }
             if types.all.len() >= MAX_TYPES {
-                faults.add(name.span(), format!("a catalog has at most {MAX_TYPES} types; split the product"));
+                faults.add(
+                    name.span(),
+                    format!("a catalog has at most {MAX_TYPES} types; split the product"),
+                );
                 break;
             }
             types.push(read_type(&name, value, faults));
@@ -68,7 +78,8 @@ impl ResourceTypes {
 
     fn push(&mut self, resource_type: ResourceType) {
         if let Ok(place) = u16::try_from(self.all.len()) {
-            self.by_name.insert(resource_type.id.as_str().to_owned(), TypeIndex(place));
+            self.by_name
+                .insert(resource_type.id.as_str().to_owned(), TypeIndex(place));
             self.all.push(resource_type);
         }
     }
@@ -104,7 +115,9 @@ pub(super) fn read_attributes(
             faults.add(name.span(), fault);
             continue;
         }
-        let Some(text) = text_of(value, name.get_ref(), faults) else { continue };
+        let Some(text) = text_of(value, name.get_ref(), faults) else {
+            continue;
+        };
         let (type_text, required) = match text.get_ref().strip_suffix('?') {
             Some(type_text) => (type_text, false),
             None => (text.get_ref().as_str(), true),

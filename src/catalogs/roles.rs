@@ -23,12 +23,21 @@ pub(super) struct Known<'c> {
 }
 
 /// The roles of the file.
-pub(super) fn read_roles(known: &Known<'_>, root: &mut Section<'_>, faults: &mut Faults<'_>) -> Vec<BuiltInRole> {
+pub(super) fn read_roles(
+    known: &Known<'_>,
+    root: &mut Section<'_>,
+    faults: &mut Faults<'_>,
+) -> Vec<BuiltInRole> {
     let mut roles: Vec<BuiltInRole> = Vec::new();
     for section in root.sections("roles", "a role", faults) {
-        let Some((role, id)) = read_role(section, known, faults) else { continue };
+        let Some((role, id)) = read_role(section, known, faults) else {
+            continue;
+        };
         if roles.iter().any(|earlier| earlier.id == role.id) {
-            faults.add(id.span(), format!("there are two roles `{}`; rename or remove one", role.id));
+            faults.add(
+                id.span(),
+                format!("there are two roles `{}`; rename or remove one", role.id),
+            );
         } else {
             roles.push(role);
         }
@@ -36,7 +45,11 @@ pub(super) fn read_roles(known: &Known<'_>, root: &mut Section<'_>, faults: &mut
     roles
 }
 
-fn read_role(mut section: Section<'_>, known: &Known<'_>, faults: &mut Faults<'_>) -> Option<(BuiltInRole, Name)> {
+fn read_role(
+    mut section: Section<'_>,
+    known: &Known<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<(BuiltInRole, Name)> {
     let id = section.text("id", faults);
     let title = section.text("title", faults);
     let description = section.optional_text("description", faults);
@@ -48,7 +61,9 @@ fn read_role(mut section: Section<'_>, known: &Known<'_>, faults: &mut Faults<'_
     let role = BuiltInRole {
         id: RoleId::new(id.get_ref().as_str()),
         title: title.map_or_else(|| id.get_ref().clone(), |title| title.into_inner()),
-        description: description.map(|text| text.into_inner()).unwrap_or_default(),
+        description: description
+            .map(|text| text.into_inner())
+            .unwrap_or_default(),
         on_organization: places.organization,
         on_project: places.project,
         permissions,
@@ -62,7 +77,10 @@ fn check_names(id: &Name, title: Option<&Name>, faults: &mut Faults<'_>) {
     }
     for name in [Some(id), title].into_iter().flatten() {
         if name.get_ref().trim().eq_ignore_ascii_case(OWNER_ROLE) {
-            let message = format!("`{}` is the owner's alone, who needs no role; name the role otherwise", name.get_ref());
+            let message = format!(
+                "`{}` is the owner's alone, who needs no role; name the role otherwise",
+                name.get_ref()
+            );
             faults.add(name.span(), message);
         }
     }
@@ -85,7 +103,10 @@ fn read_places(known: &Known<'_>, section: &mut Section<'_>, faults: &mut Faults
     let mut places = Places::default();
     let on = section.names("on", faults);
     if on.is_empty() {
-        faults.add(section.span(), "a role is held somewhere; say `on` = [\"organization\"], [\"project\"] or both");
+        faults.add(
+            section.span(),
+            "a role is held somewhere; say `on` = [\"organization\"], [\"project\"] or both",
+        );
     }
     for place in on {
         match place.get_ref().as_str() {
@@ -93,7 +114,10 @@ fn read_places(known: &Known<'_>, section: &mut Section<'_>, faults: &mut Faults
             "project" => {
                 places.project = true;
                 if known.project_roles == Some(false) {
-                    faults.add(place.span(), "the product has no roles on projects; set `project_roles` in `[team]`");
+                    faults.add(
+                        place.span(),
+                        "the product has no roles on projects; set `project_roles` in `[team]`",
+                    );
                 }
             }
             other => faults.add(
@@ -113,17 +137,34 @@ fn read_permissions(
 ) -> Permissions {
     let mut permissions = Permissions::default();
     for name in section.names("every", faults) {
-        let Some(level) = level_of(&name, faults) else { continue };
+        let Some(level) = level_of(&name, faults) else {
+            continue;
+        };
         if level == Level::Account && places.only_projects() {
-            faults.add(name.span(), "a role on projects can't have account-level actions; remove `account`");
+            faults.add(
+                name.span(),
+                "a role on projects can't have account-level actions; remove `account`",
+            );
         }
         permissions.every.insert(level);
     }
-    let always = granted(&section.names("actions", faults), &When::Always, places, known, faults);
+    let always = granted(
+        &section.names("actions", faults),
+        &When::Always,
+        places,
+        known,
+        faults,
+    );
     let own_names = section.names("own", faults);
     let own = granted(&own_names, &When::Own, places, known, faults);
-    for name in own_names.iter().filter(|name| always.contains(name.get_ref().as_str())) {
-        let message = format!("`{}` is already granted on every resource; remove it here or there", name.get_ref());
+    for name in own_names
+        .iter()
+        .filter(|name| always.contains(name.get_ref().as_str()))
+    {
+        let message = format!(
+            "`{}` is already granted on every resource; remove it here or there",
+            name.get_ref()
+        );
         faults.add(name.span(), message);
     }
     add(&mut permissions, When::Always, always);
@@ -134,8 +175,15 @@ fn read_permissions(
         grant.close(faults);
         let Some(condition) = condition else { continue };
         let when = When::Condition(condition.get_ref().clone());
-        if !known.conditions.iter().any(|declared| declared.id == *condition.get_ref()) {
-            let message = format!("there is no condition `{}`; declare it under `[conditions]`", condition.get_ref());
+        if !known
+            .conditions
+            .iter()
+            .any(|declared| declared.id == *condition.get_ref())
+        {
+            let message = format!(
+                "there is no condition `{}`; declare it under `[conditions]`",
+                condition.get_ref()
+            );
             faults.add(condition.span(), message);
         }
         let actions = granted(&names, &when, places, known, faults);
@@ -164,11 +212,17 @@ fn granted(
             continue;
         };
         if action.level == Level::Account && places.only_projects() {
-            let message = format!("`{}` is account-level and can't be in a role on projects; remove it", action.id);
+            let message = format!(
+                "`{}` is account-level and can't be in a role on projects; remove it",
+                action.id
+            );
             faults.add(name.span(), message);
         }
         if !can_hold(action, when, known) {
-            let message = format!("`{}` is asked of no type for which this can hold; grant it under `actions`", action.id);
+            let message = format!(
+                "`{}` is asked of no type for which this can hold; grant it under `actions`",
+                action.id
+            );
             faults.add(name.span(), message);
         }
         granted.insert(action.id.clone());
@@ -183,10 +237,17 @@ fn can_hold(action: &Action, when: &When, known: &Known<'_>) -> bool {
         When::Always => true,
         When::Own => !on.built_in,
         When::Condition(id) => match known.conditions.iter().find(|declared| declared.id == *id) {
-            Some(condition) => on.attributes.iter().any(|declared| declared.name == attribute_of(&condition.test)),
+            Some(condition) => on
+                .attributes
+                .iter()
+                .any(|declared| declared.name == attribute_of(&condition.test)),
             None => true,
         },
     };
     action.resource_types.is_empty()
-        || action.resource_types.iter().filter_map(|index| known.types.get(*index)).any(satisfies)
+        || action
+            .resource_types
+            .iter()
+            .filter_map(|index| known.types.get(*index))
+            .any(satisfies)
 }

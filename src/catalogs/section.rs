@@ -30,7 +30,12 @@ pub(super) struct Section<'t> {
 impl<'t> Section<'t> {
     /// The whole file.
     pub(super) fn root(table: &'t DeTable<'t>) -> Self {
-        Self { what: "a catalog".to_owned(), span: 0..0, table, asked: BTreeSet::new() }
+        Self {
+            what: "a catalog".to_owned(),
+            span: 0..0,
+            table,
+            asked: BTreeSet::new(),
+        }
     }
 
     /// `value` as a table; `what` names it in messages, such as ``action `DeployApp` ``.
@@ -39,7 +44,12 @@ impl<'t> Section<'t> {
             faults.add(value.span(), format!("{what} must be a table"));
             return None;
         };
-        Some(Self { what, span: value.span(), table, asked: BTreeSet::new() })
+        Some(Self {
+            what,
+            span: value.span(),
+            table,
+            asked: BTreeSet::new(),
+        })
     }
 
     /// Where the table stands.
@@ -54,7 +64,11 @@ impl<'t> Section<'t> {
     }
 
     /// The value of a key that must be there.
-    pub(super) fn required(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Option<&'t Value<'t>> {
+    pub(super) fn required(
+        &mut self,
+        key: &'static str,
+        faults: &mut Faults<'_>,
+    ) -> Option<&'t Value<'t>> {
         let value = self.value(key);
         if value.is_none() {
             faults.add(self.span(), format!("{} has no `{key}`; add it", self.what));
@@ -68,7 +82,11 @@ impl<'t> Section<'t> {
     }
 
     /// Text that may be absent, but not empty.
-    pub(super) fn optional_text(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Option<Name> {
+    pub(super) fn optional_text(
+        &mut self,
+        key: &'static str,
+        faults: &mut Faults<'_>,
+    ) -> Option<Name> {
         text_of(self.value(key)?, key, faults)
     }
 
@@ -86,9 +104,17 @@ impl<'t> Section<'t> {
     pub(super) fn names(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Vec<Name> {
         let mut names: Vec<Name> = Vec::new();
         for value in self.list(key, faults) {
-            let Some(name) = text_of(value, key, faults) else { continue };
-            if names.iter().any(|earlier| earlier.get_ref() == name.get_ref()) {
-                faults.add(name.span(), format!("`{}` stands twice in `{key}`; remove one", name.get_ref()));
+            let Some(name) = text_of(value, key, faults) else {
+                continue;
+            };
+            if names
+                .iter()
+                .any(|earlier| earlier.get_ref() == name.get_ref())
+            {
+                faults.add(
+                    name.span(),
+                    format!("`{}` stands twice in `{key}`; remove one", name.get_ref()),
+                );
             } else {
                 names.push(name);
             }
@@ -97,13 +123,28 @@ impl<'t> Section<'t> {
     }
 
     /// The tables of an array of tables; absent means none.
-    pub(super) fn sections(&mut self, key: &'static str, what: &str, faults: &mut Faults<'_>) -> Vec<Self> {
-        self.list(key, faults).iter().filter_map(|value| Self::of(value, what.to_owned(), faults)).collect()
+    pub(super) fn sections(
+        &mut self,
+        key: &'static str,
+        what: &str,
+        faults: &mut Faults<'_>,
+    ) -> Vec<Self> {
+        self.list(key, faults)
+            .iter()
+            .filter_map(|value| Self::of(value, what.to_owned(), faults))
+            .collect()
     }
 
     /// The keys and values of a table whose keys are names, in the order of the file; absent means none.
-    pub(super) fn entries(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Vec<(Name, &'t Value<'t>)> {
-        let Some(section) = self.value(key).and_then(|value| Self::of(value, format!("`{key}`"), faults)) else {
+    pub(super) fn entries(
+        &mut self,
+        key: &'static str,
+        faults: &mut Faults<'_>,
+    ) -> Vec<(Name, &'t Value<'t>)> {
+        let Some(section) = self
+            .value(key)
+            .and_then(|value| Self::of(value, format!("`{key}`"), faults))
+        else {
             return Vec::new();
         };
         let mut entries: Vec<_> = section
@@ -117,15 +158,26 @@ impl<'t> Section<'t> {
 
     /// Refuses the keys that nobody asked for.
     pub(super) fn close(self, faults: &mut Faults<'_>) {
-        for name in self.table.keys().filter(|name| !self.asked.contains(name.get_ref().as_ref())) {
+        for name in self
+            .table
+            .keys()
+            .filter(|name| !self.asked.contains(name.get_ref().as_ref()))
+        {
             let known: Vec<String> = self.asked.iter().map(|key| format!("`{key}`")).collect();
-            let message = format!("{} has no key `{}`; its keys are {}", self.what, name.get_ref(), known.join(", "));
+            let message = format!(
+                "{} has no key `{}`; its keys are {}",
+                self.what,
+                name.get_ref(),
+                known.join(", ")
+            );
             faults.add(name.span(), message);
         }
     }
 
     fn list(&mut self, key: &'static str, faults: &mut Faults<'_>) -> &'t [Value<'t>] {
-        let Some(value) = self.value(key) else { return &[] };
+        let Some(value) = self.value(key) else {
+            return &[];
+        };
         let Some(list) = value.get_ref().as_array() else {
             faults.add(value.span(), format!("`{key}` must be a list"));
             return &[];

@@ -28,7 +28,10 @@ pub(super) fn read_team(
         default_roles: default_roles?,
     };
     if team.default_roles && !team.project_roles {
-        faults.add(span.clone(), "`default_roles` are roles on projects; set `project_roles` as well");
+        faults.add(
+            span.clone(),
+            "`default_roles` are roles on projects; set `project_roles` as well",
+        );
     }
     if (team.project_roles || team.overrides) && project_word.is_none() {
         faults.add(span, "project roles and overrides need projects; say in `project_word` what the product calls one");
@@ -43,8 +46,17 @@ fn read_offer(plans: &[Plan], section: &mut Section<'_>, faults: &mut Faults<'_>
         let feature = offer.text("feature", faults);
         offer.close(faults);
         let feature = feature?;
-        if !plans.iter().any(|plan| plan.features.contains(feature.get_ref())) {
-            faults.add(feature.span(), format!("no plan has the feature `{}`; add it to one", feature.get_ref()));
+        if !plans
+            .iter()
+            .any(|plan| plan.features.contains(feature.get_ref()))
+        {
+            faults.add(
+                feature.span(),
+                format!(
+                    "no plan has the feature `{}`; add it to one",
+                    feature.get_ref()
+                ),
+            );
         }
         return Some(Offer::WithFeature(feature.into_inner()));
     }
@@ -53,7 +65,8 @@ fn read_offer(plans: &[Plan], section: &mut Section<'_>, faults: &mut Faults<'_>
         "never" => Some(Offer::Never),
         "always" => Some(Offer::Always),
         other => {
-            let message = format!("`{other}` is no offer; use `never`, `always` or {{ feature = \"…\" }}");
+            let message =
+                format!("`{other}` is no offer; use `never`, `always` or {{ feature = \"…\" }}");
             faults.add(text.span(), message);
             None
         }

@@ -28,10 +28,18 @@ impl<'a> Asker<'a> {
     fn new(catalog: &'a Catalog, column: &Value, plan: &str) -> Self {
         let roles = |key: &str, held: fn(&BuiltInRole) -> bool| -> Vec<&'a BuiltInRole> {
             let ids = column[key].as_array().into_iter().flatten();
-            let roles = ids.map(|id| catalog.role(id.as_str().unwrap()).unwrap_or_else(|| panic!("no role {id}")));
-            roles.inspect(|role| assert!(held(role), "{} is not held there", role.id)).collect()
+            let roles = ids.map(|id| {
+                catalog
+                    .role(id.as_str().unwrap())
+                    .unwrap_or_else(|| panic!("no role {id}"))
+            });
+            roles
+                .inspect(|role| assert!(held(role), "{} is not held there", role.id))
+                .collect()
         };
-        let plan = catalog.plan(plan).unwrap_or_else(|| panic!("no plan {plan}"));
+        let plan = catalog
+            .plan(plan)
+            .unwrap_or_else(|| panic!("no plan {plan}"));
         Self {
             catalog,
             owner: column["owner"] == true,
@@ -52,18 +60,35 @@ impl<'a> Asker<'a> {
 
     fn may(&self, request: &Value) -> bool {
         let (name, resource) = (request["action"].as_str().unwrap(), &request["resource"]);
-        let (index, action) = self.catalog.action(name).unwrap_or_else(|| panic!("no action {name}"));
-        let (on, _) = self.catalog.resource_type(resource["type"].as_str().unwrap()).unwrap();
-        assert!(action.resource_types.contains(&on), "{name} is not asked of {}", resource["type"]);
+        let (index, action) = self
+            .catalog
+            .action(name)
+            .unwrap_or_else(|| panic!("no action {name}"));
+        let (on, _) = self
+            .catalog
+            .resource_type(resource["type"].as_str().unwrap())
+            .unwrap();
+        assert!(
+            action.resource_types.contains(&on),
+            "{name} is not asked of {}",
+            resource["type"]
+        );
         if self.is_forbidden(name, resource) {
             return false;
         }
         if self.owner || (name == "LeaveOrganization" && self.is_self(&resource["id"])) {
             return true;
         }
-        let project = if resource["type"] == "Project" { &resource["id"] } else { &resource["project"] };
+        let project = if resource["type"] == "Project" {
+            &resource["id"]
+        } else {
+            &resource["project"]
+        };
         let on_project = action.level == Level::Project && project == "$project";
-        let held = self.roles.iter().chain(self.project_roles.iter().filter(|_| on_project));
+        let held = self
+            .roles
+            .iter()
+            .chain(self.project_roles.iter().filter(|_| on_project));
         held.copied().any(|role| {
             role.permissions.every.contains(&action.level)
                 || role.permissions.actions.iter().any(|(when, actions)| {
@@ -77,7 +102,9 @@ impl<'a> Asker<'a> {
             When::Always => true,
             When::Own => self.is_self(&resource["owner"]),
             When::Condition(id) => match &self.catalog.condition(id).unwrap().test {
-                ConditionTest::AttributeIsTrue(attribute) => resource["attributes"][attribute] == true,
+                ConditionTest::AttributeIsTrue(attribute) => {
+                    resource["attributes"][attribute] == true
+                }
                 ConditionTest::AttributeContainsPrincipal(attribute) => {
                     let users = resource["attributes"][attribute].as_array();
                     users.is_some_and(|users| users.iter().any(|user| self.is_self(user)))
@@ -87,7 +114,12 @@ impl<'a> Asker<'a> {
     }
 
     fn is_forbidden(&self, action: &str, resource: &Value) -> bool {
-        let untouchable = ["ChangeMemberRole", "SuspendMember", "RemoveMember", "LeaveOrganization"];
+        let untouchable = [
+            "ChangeMemberRole",
+            "SuspendMember",
+            "RemoveMember",
+            "LeaveOrganization",
+        ];
         if untouchable.contains(&action) && self.is_owner(&resource["id"]) {
             return true;
         }
@@ -97,7 +129,9 @@ impl<'a> Asker<'a> {
             ("oncloudwine", "CreateRole" | "UpdateRole" | "DeleteRole" | "CreateProject") => true,
             ("qoc-cloud", "WriteTable" | "CreateProject") => true,
             ("qoc-cloud", "CreateRole" | "UpdateRole") => !self.features.contains(&"custom_roles"),
-            ("qoc-cloud", "InviteMember" | "ResendInvitation") => !self.features.contains(&"invitations"),
+            ("qoc-cloud", "InviteMember" | "ResendInvitation") => {
+                !self.features.contains(&"invitations")
+            }
             _ => false,
         }
     }
@@ -112,9 +146,19 @@ fn list(value: &Value) -> &[Value] {
 }
 
 /// Compares one column of one row; returns how many cells that were.
-fn check_cell(asker: &Asker<'_>, row: &Value, expected: bool, faults: &mut Vec<String>, place: &str) {
-    let asked = list(&row["requests"]).iter().map(|request| (request, expected));
-    let denied = list(&row["denied_requests"]).iter().map(|request| (request, false));
+fn check_cell(
+    asker: &Asker<'_>,
+    row: &Value,
+    expected: bool,
+    faults: &mut Vec<String>,
+    place: &str,
+) {
+    let asked = list(&row["requests"])
+        .iter()
+        .map(|request| (request, expected));
+    let denied = list(&row["denied_requests"])
+        .iter()
+        .map(|request| (request, false));
     for (request, expected) in asked.chain(denied) {
         if asker.may(request) != expected {
             faults.push(format!("{place}: expected {expected} of {request}"));
@@ -131,13 +175,26 @@ fn check_system(catalog: &Catalog, faults: &mut Vec<String>) -> usize {
     for (table, bound) in tables.iter().zip(bound) {
         assert_eq!(list(&table["rows"]).len(), list(&bound["rows"]).len());
         for (row, binding) in list(&table["rows"]).iter().zip(list(&bound["rows"])) {
-            assert_eq!((&row["action"], &row["when"]), (&binding["action"], &binding["when"]));
-            assert!(!list(&binding["requests"]).is_empty(), "{} asks nothing", row["action"]);
-            let plans = if binding["plans"].is_null() { &bound["plans"] } else { &binding["plans"] };
+            assert_eq!(
+                (&row["action"], &row["when"]),
+                (&binding["action"], &binding["when"])
+            );
+            assert!(
+                !list(&binding["requests"]).is_empty(),
+                "{} asks nothing",
+                row["action"]
+            );
+            let plans = if binding["plans"].is_null() {
+                &bound["plans"]
+            } else {
+                &binding["plans"]
+            };
             for role in list(&table["roles"]) {
                 let role = role.as_str().unwrap();
                 let expected = row["cells"][role]["allow"].as_bool().unwrap();
-                let column = bound["columns"].get(role).unwrap_or_else(|| panic!("no column {role}"));
+                let column = bound["columns"]
+                    .get(role)
+                    .unwrap_or_else(|| panic!("no column {role}"));
                 for plan in list(plans) {
                     let asker = Asker::new(catalog, column, plan.as_str().unwrap());
                     let place = format!("{} / {} / {role} / {plan}", catalog.id, row["action"]);
@@ -147,7 +204,12 @@ fn check_system(catalog: &Catalog, faults: &mut Vec<String>) -> usize {
             }
         }
     }
-    assert_eq!(Some(cells), system["cells"].as_u64().and_then(|cells| usize::try_from(cells).ok()));
+    assert_eq!(
+        Some(cells),
+        system["cells"]
+            .as_u64()
+            .and_then(|cells| usize::try_from(cells).ok())
+    );
     cells
 }
 
@@ -155,8 +217,16 @@ fn check_system(catalog: &Catalog, faults: &mut Vec<String>) -> usize {
 fn all_765_cells_follow_from_the_data() {
     let mut faults = Vec::new();
 
-    let cells: usize = embedded_or_fail().iter().map(|catalog| check_system(catalog, &mut faults)).sum();
+    let cells: usize = embedded_or_fail()
+        .iter()
+        .map(|catalog| check_system(catalog, &mut faults))
+        .sum();
 
-    assert!(faults.is_empty(), "{} wrong answers:\n{}", faults.len(), faults.join("\n"));
+    assert!(
+        faults.is_empty(),
+        "{} wrong answers:\n{}",
+        faults.len(),
+        faults.join("\n")
+    );
     assert_eq!(cells, 765);
 }

@@ -36,23 +36,38 @@ title = "Free"
 fn faults_of(name: &str, text: &str) -> Vec<CatalogFault> {
     let folder = Folder {
         name: name.to_owned(),
-        catalog: File { path: "catalog.toml".to_owned(), text: text.to_owned() },
+        catalog: File {
+            path: "catalog.toml".to_owned(),
+            text: text.to_owned(),
+        },
         rules: None::<RulesText>,
     };
-    read_catalog(&base().unwrap(), &folder).err().unwrap_or_default()
+    read_catalog(&base().unwrap(), &folder)
+        .err()
+        .unwrap_or_default()
 }
 
 fn marked(text: &str) -> Vec<(usize, &str)> {
-    let lines = (1..).zip(text.lines()).filter_map(|(line, text)| Some((line, text.split_once("# ! ")?.1)));
-    lines.flat_map(|(line, marks)| marks.split(" ! ").map(move |mark| (line, mark))).collect()
+    let lines = (1..)
+        .zip(text.lines())
+        .filter_map(|(line, text)| Some((line, text.split_once("# ! ")?.1)));
+    lines
+        .flat_map(|(line, marks)| marks.split(" ! ").map(move |mark| (line, mark)))
+        .collect()
 }
 
 /// Asserts that `text` has exactly the faults that it is marked with.
 fn assert_faults(text: &str) {
     let (found, wanted) = (faults_of("test", text), marked(text));
     let fits = found.len() == wanted.len()
-        && found.iter().zip(&wanted).all(|(found, (line, part))| found.line == *line && found.message.contains(part));
-    let shown = found.iter().map(|fault| format!("{fault}\n")).collect::<String>();
+        && found
+            .iter()
+            .zip(&wanted)
+            .all(|(found, (line, part))| found.line == *line && found.message.contains(part));
+    let shown = found
+        .iter()
+        .map(|fault| format!("{fault}\n"))
+        .collect::<String>();
     assert!(fits, "wanted {wanted:#?}\nfound:\n{shown}");
 }
 
@@ -71,22 +86,44 @@ fn a_fault_shows_path_line_column_and_what_to_do() {
 
     assert_eq!(faults.len(), 1);
     let shown = faults[0].to_string();
-    assert!(shown.starts_with("catalog.toml:5:1: a catalog has no key `titel`; its keys are `actions`, "), "{shown}");
+    assert!(
+        shown.starts_with(
+            "catalog.toml:5:1: a catalog has no key `titel`; its keys are `actions`, "
+        ),
+        "{shown}"
+    );
 }
 
 #[test]
 fn the_column_counts_characters_from_one() {
-    let faults = faults_of("test", &format!("{HEAD}{TEAM}{PLAN}[types]\nBed = {{ title = \"éé\", colour = 1 }}\n"));
+    let faults = faults_of(
+        "test",
+        &format!("{HEAD}{TEAM}{PLAN}[types]\nBed = {{ title = \"éé\", colour = 1 }}\n"),
+    );
 
-    assert_eq!(faults.iter().map(|fault| fault.column).collect::<Vec<_>>(), [23]);
+    assert_eq!(
+        faults.iter().map(|fault| fault.column).collect::<Vec<_>>(),
+        [23]
+    );
 }
 
 #[test]
 fn an_empty_file_lacks_everything_at_once() {
-    let messages: Vec<String> = faults_of("test", "").into_iter().map(|fault| fault.message).collect();
+    let messages: Vec<String> = faults_of("test", "")
+        .into_iter()
+        .map(|fault| fault.message)
+        .collect();
 
-    for missing in ["no `title`", "no `organization_word`", "no `team`", "at least one plan"] {
-        assert!(messages.iter().any(|message| message.contains(missing)), "{missing} not in {messages:?}");
+    for missing in [
+        "no `title`",
+        "no `organization_word`",
+        "no `team`",
+        "at least one plan",
+    ] {
+        assert!(
+            messages.iter().any(|message| message.contains(missing)),
+            "{missing} not in {messages:?}"
+        );
     }
 }
 
@@ -94,8 +131,16 @@ fn an_empty_file_lacks_everything_at_once() {
 fn syntax_is_reported_before_meaning() {
     let faults = faults_of("test", "title = \"Test\"\nfoo = \n[team\n");
 
-    assert!(faults.iter().all(|fault| fault.message.starts_with("is not TOML: ")), "{faults:?}");
-    assert_eq!(faults.iter().map(|fault| fault.line).collect::<Vec<_>>(), [2, 3]);
+    assert!(
+        faults
+            .iter()
+            .all(|fault| fault.message.starts_with("is not TOML: ")),
+        "{faults:?}"
+    );
+    assert_eq!(
+        faults.iter().map(|fault| fault.line).collect::<Vec<_>>(),
+        [2, 3]
+    );
 }
 
 #[test]
@@ -346,37 +391,64 @@ fn team_rules_fit_together() {
          built_in_roles_editable = false\nproject_roles = false\noverrides = true\ndefault_roles = true\n",
         "[[roles]]\nid = \"local\"\ntitle = \"Local\"\non = [\"project\"] # ! no roles on projects\n",
     ));
-    assert_faults(&format!("{HEAD}[team] # ! no `overrides`\n{}{PLAN}", TEAM.replace("overrides = true", "").replace("[team]", "")));
+    assert_faults(&format!(
+        "{HEAD}[team] # ! no `overrides`\n{}{PLAN}",
+        TEAM.replace("overrides = true", "").replace("[team]", "")
+    ));
 }
 
 #[test]
 fn a_catalog_has_room_for_65_000_actions() {
     let mut text = format!("{HEAD}{TEAM}{PLAN}[actions]\n");
     for number in 0..65_000 {
-        writeln!(text, "A{number} = {{ title = \"A\", level = \"account\", on = [\"Organization\"] }}").unwrap();
+        writeln!(
+            text,
+            "A{number} = {{ title = \"A\", level = \"account\", on = [\"Organization\"] }}"
+        )
+        .unwrap();
     }
 
     let faults = faults_of("test", &text);
 
     assert_eq!(faults.len(), 1);
-    assert!(faults[0].message.starts_with("a catalog has at most 65000 actions"), "{}", faults[0]);
+    assert!(
+        faults[0]
+            .message
+            .starts_with("a catalog has at most 65000 actions"),
+        "{}",
+        faults[0]
+    );
 }
 
 #[test]
 fn the_folders_name_is_the_id() {
     let text = format!("{HEAD}{TEAM}{PLAN}");
 
-    assert!(faults_of("a b", &text)[0].message.contains("the id `a b` must be visible ASCII"));
-    assert!(faults_of("base", &text)[0].message.contains("rename this one"));
+    assert!(
+        faults_of("a b", &text)[0]
+            .message
+            .contains("the id `a b` must be visible ASCII")
+    );
+    assert!(
+        faults_of("base", &text)[0]
+            .message
+            .contains("rename this one")
+    );
 }
 
 #[test]
 fn the_base_has_actions_only() {
-    let file = File { path: "actions.toml".to_owned(), text: "title = \"Base\"\n[actions]\n".to_owned() };
+    let file = File {
+        path: "actions.toml".to_owned(),
+        text: "title = \"Base\"\n[actions]\n".to_owned(),
+    };
 
     let faults = read_base(&file).unwrap_err();
 
-    assert_eq!(faults[0].to_string(), "actions.toml:1:1: a catalog has no key `title`; its keys are `actions`");
+    assert_eq!(
+        faults[0].to_string(),
+        "actions.toml:1:1: a catalog has no key `title`; its keys are `actions`"
+    );
 }
 
 #[test]
@@ -390,10 +462,20 @@ fn a_folder_without_catalog_or_with_a_misspelled_file_is_refused() {
     std::fs::write(folder.path().join("rule.cedar"), "").unwrap();
     let misspelled = load_folder(&base, folder.path()).unwrap_err();
 
-    assert!(missing[0].message.starts_with("can't be read as a folder"), "{}", missing[0]);
+    assert!(
+        missing[0].message.starts_with("can't be read as a folder"),
+        "{}",
+        missing[0]
+    );
     assert_eq!(empty[0].message, "is missing; every catalog has one");
-    let mut messages: Vec<&str> = misspelled.iter().map(|fault| fault.message.as_str()).collect();
+    let mut messages: Vec<&str> = misspelled
+        .iter()
+        .map(|fault| fault.message.as_str())
+        .collect();
     messages.sort_unstable();
     assert!(messages[0].starts_with("is not UTF-8"), "{messages:?}");
-    assert!(messages[1].starts_with("is not part of a catalog"), "{messages:?}");
+    assert!(
+        messages[1].starts_with("is not part of a catalog"),
+        "{messages:?}"
+    );
 }
