@@ -6,11 +6,11 @@
 
 use std::fmt::Write as _;
 
+use super::shipped::repository;
 use crate::catalogs::fault::CatalogFault;
 use crate::catalogs::folder::{File, Folder};
 use crate::catalogs::reading::{read_base, read_catalog};
 use crate::catalogs::{base, load_folder};
-use crate::domain::catalog::RulesText;
 
 const HEAD: &str = r#"
 title = "Test"
@@ -33,16 +33,19 @@ id = "free"
 title = "Free"
 "#;
 
-fn faults_of(name: &str, text: &str) -> Vec<CatalogFault> {
-    let folder = Folder {
+fn folder(name: &str, text: &str) -> Folder {
+    Folder {
         name: name.to_owned(),
         catalog: File {
             path: "catalog.toml".to_owned(),
             text: text.to_owned(),
         },
-        rules: None::<RulesText>,
-    };
-    read_catalog(&base().unwrap(), &folder)
+        rules: None,
+    }
+}
+
+fn faults_of(name: &str, text: &str) -> Vec<CatalogFault> {
+    read_catalog(&base().unwrap(), &folder(name, text))
         .err()
         .unwrap_or_default()
 }
@@ -478,4 +481,51 @@ fn a_folder_without_catalog_or_with_a_misspelled_file_is_refused() {
         messages[1].starts_with("is not part of a catalog"),
         "{messages:?}"
     );
+}
+
+#[test]
+fn the_example_of_the_format_is_a_catalog() {
+    let readme = std::fs::read_to_string(repository("policies/README.md")).unwrap();
+    let example = readme
+        .split("```toml")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next());
+
+    assert_faults(example.unwrap());
+}
+
+#[test]
+fn no_damage_to_a_catalog_stops_the_reader() {
+    let base = base().unwrap();
+    for product in ["greenhouse", "qoc-cloud"] {
+        let path = match product {
+            "greenhouse" => repository("tests/fixtures/catalogs/greenhouse/catalog.toml"),
+            _ => repository("policies").join(product).join("catalog.toml"),
+        };
+        let text = std::fs::read_to_string(path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let read = |text: String| {
+            let faults = match read_catalog(&base, &folder("test", &text)) {
+                Ok(_) => Vec::new(),
+                Err(faults) => faults,
+            };
+            let last = text.lines().count() + 1;
+            assert!(
+                faults.iter().all(|fault| (1..=last).contains(&fault.line)),
+                "{faults:?}"
+            );
+            assert!(
+                faults
+                    .iter()
+                    .all(|fault| !fault.message.contains("report this")),
+                "{faults:?}"
+            );
+        };
+        for cut in 0..lines.len() {
+            read(lines[..cut].join("\n"));
+            read([&lines[..cut], &lines[cut + 1..]].concat().join("\n"));
+            read(lines[cut..].join("\n"));
+            read(text.replacen(&lines[cut].chars().take(9).collect::<String>(), "é=[{\"", 1));
+        }
+    }
 }
