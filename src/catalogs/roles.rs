@@ -135,7 +135,40 @@ fn read_permissions(
     section: &mut Section<'_>,
     faults: &mut Faults<'_>,
 ) -> Permissions {
-    let mut permissions = Permissions::default();
+    let mut permissions = Permissions {
+        every: read_every(places, section, faults),
+        ..Permissions::default()
+    };
+    let names = section.names("actions", faults);
+    let always = granted(&names, &When::Always, places, known, faults);
+    let own_names = section.names("own", faults);
+    let own = granted(&own_names, &When::Own, places, known, faults);
+    for name in own_names {
+        if always.contains(name.get_ref().as_str()) {
+            let message = format!(
+                "`{}` is already granted on every resource; remove it here or there",
+                name.get_ref()
+            );
+            faults.add(name.span(), message);
+        }
+    }
+    add(&mut permissions, When::Always, always);
+    add(&mut permissions, When::Own, own);
+    for grant in section.sections("when", "a conditional grant", faults) {
+        if let Some((when, names)) = read_conditional(grant, known, faults) {
+            let actions = granted(&names, &when, places, known, faults);
+            add(&mut permissions, when, actions);
+        }
+    }
+    permissions
+}
+
+fn read_every(
+    places: Places,
+    section: &mut Section<'_>,
+    faults: &mut Faults<'_>,
+) -> BTreeSet<Level> {
+    let mut every = BTreeSet::new();
     for name in section.names("every", faults) {
         let Some(level) = level_of(&name, faults) else {
             continue;
@@ -146,50 +179,32 @@ fn read_permissions(
                 "a role on projects can't have account-level actions; remove `account`",
             );
         }
-        permissions.every.insert(level);
+        every.insert(level);
     }
-    let always = granted(
-        &section.names("actions", faults),
-        &When::Always,
-        places,
-        known,
-        faults,
-    );
-    let own_names = section.names("own", faults);
-    let own = granted(&own_names, &When::Own, places, known, faults);
-    for name in own_names
+    every
+}
+
+fn read_conditional(
+    mut grant: Section<'_>,
+    known: &Known<'_>,
+    faults: &mut Faults<'_>,
+) -> Option<(When, Vec<Name>)> {
+    let condition = grant.text("condition", faults);
+    let names = grant.names("actions", faults);
+    grant.close(faults);
+    let condition = condition?;
+    if !known
+        .conditions
         .iter()
-        .filter(|name| always.contains(name.get_ref().as_str()))
+        .any(|declared| declared.id == *condition.get_ref())
     {
         let message = format!(
-            "`{}` is already granted on every resource; remove it here or there",
-            name.get_ref()
+            "there is no condition `{}`; declare it under `[conditions]`",
+            condition.get_ref()
         );
-        faults.add(name.span(), message);
+        faults.add(condition.span(), message);
     }
-    add(&mut permissions, When::Always, always);
-    add(&mut permissions, When::Own, own);
-    for mut grant in section.sections("when", "a conditional grant", faults) {
-        let condition = grant.text("condition", faults);
-        let names = grant.names("actions", faults);
-        grant.close(faults);
-        let Some(condition) = condition else { continue };
-        let when = When::Condition(condition.get_ref().clone());
-        if !known
-            .conditions
-            .iter()
-            .any(|declared| declared.id == *condition.get_ref())
-        {
-            let message = format!(
-                "there is no condition `{}`; declare it under `[conditions]`",
-                condition.get_ref()
-            );
-            faults.add(condition.span(), message);
-        }
-        let actions = granted(&names, &when, places, known, faults);
-        add(&mut permissions, when, actions);
-    }
-    permissions
+    Some((When::Condition(condition.into_inner()), names))
 }
 
 fn add(permissions: &mut Permissions, when: When, actions: BTreeSet<ActionId>) {
