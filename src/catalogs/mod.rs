@@ -1,1 +1,80 @@
-//! Reads catalogs.
+//! Reads catalogs: folders of data that say what a product sells.
+//!
+//! A catalog is `catalog.toml` and, where the product forbids something to
+//! everyone, `rules.cedar`. The folders under `policies/` are compiled in;
+//! others are loaded from a directory, so that a product is added without
+//! touching Rust. Roster's own actions and rules, `policies/base`, are part of
+//! every catalog and always the compiled-in ones: the code speaks of them by name.
+//!
+//! Whoever writes a catalog has it wrong several times first. Reading therefore
+//! never stops at the first fault: it reports all of them, each with its line,
+//! and hands out a [`Catalog`] only if there are none. The TOML is walked as a
+//! tree of spanned values rather than deserialized, because a derived
+//! deserializer gives up at the first value it doesn't like.
+//!
+//! What Cedar has to say, whether rules parse and fit the schema, isn't checked
+//! here: this layer knows `domain` only and passes rules on as text.
+
+mod actions;
+mod conditions;
+mod fault;
+mod folder;
+mod plans;
+mod reading;
+mod resource_types;
+mod roles;
+mod section;
+mod team;
+mod vocabulary;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use crate::domain::catalog::{Catalog, RulesText};
+
+pub use fault::CatalogFault;
+pub use reading::Base;
+
+/// The catalogs compiled into this binary, by id in alphabetical order.
+///
+/// # Errors
+/// Every fault of every catalog. A released binary has none: a test reads them all.
+pub fn embedded() -> Result<Vec<Catalog>, Vec<CatalogFault>> {
+    let base = base()?;
+    let mut catalogs = Vec::new();
+    let mut faults = Vec::new();
+    for folder in folder::embedded() {
+        match folder.and_then(|folder| reading::read_catalog(&base, &folder)) {
+            Ok(catalog) => catalogs.push(catalog),
+            Err(found) => faults.extend(found),
+        }
+    }
+    if faults.is_empty() {
+        Ok(catalogs)
+    } else {
+        Err(faults)
+    }
+}
+
+/// The catalog in the directory `folder`; the directory's name is its id.
+///
+/// # Errors
+/// Every fault of the catalog, in the order of the file.
+pub fn load_folder(base: &Base, folder: &Path) -> Result<Catalog, Vec<CatalogFault>> {
+    reading::read_catalog(base, &folder::on_disk(folder)?)
+}
+
+/// Roster's own actions, which every catalog carries.
+///
+/// # Errors
+/// The faults of `policies/base/actions.toml`. A released binary has none.
+pub fn base() -> Result<Base, Vec<CatalogFault>> {
+    reading::read_base(&folder::base_actions())
+}
+
+/// The rules that hold in every organization, as Cedar text.
+pub fn base_rules() -> RulesText {
+    folder::base_rules()
+}

@@ -1,0 +1,6 @@
+//! That the catalogs we ship say what the products' tables say, and that a
+//! faulty one is refused with all its faults.
+
+mod cells;
+mod faults;
+mod shipped;

@@ -1,0 +1,531 @@
+//! That a faulty catalog is refused with every fault, each at its line.
+//!
+//! A case is a catalog whose faulty lines end in `# ! part of the message`,
+//! with another `!` for each further fault of the line. The faults found must
+//! be exactly those.
+
+use std::fmt::Write as _;
+
+use super::shipped::repository;
+use crate::catalogs::fault::CatalogFault;
+use crate::catalogs::folder::{File, Folder};
+use crate::catalogs::reading::{read_base, read_catalog};
+use crate::catalogs::{base, load_folder};
+
+const HEAD: &str = r#"
+title = "Test"
+organization_word = "team"
+project_word = "project"
+"#;
+
+const TEAM: &str = r#"
+[team]
+custom_roles = "never"
+built_in_roles_editable = false
+project_roles = true
+overrides = true
+default_roles = true
+"#;
+
+const PLAN: &str = r#"
+[[plans]]
+id = "free"
+title = "Free"
+"#;
+
+fn folder(name: &str, text: &str) -> Folder {
+    Folder {
+        name: name.to_owned(),
+        catalog: File {
+            path: "catalog.toml".to_owned(),
+            text: text.to_owned(),
+        },
+        rules: None,
+    }
+}
+
+fn faults_of(name: &str, text: &str) -> Vec<CatalogFault> {
+    read_catalog(&base().unwrap(), &folder(name, text))
+        .err()
+        .unwrap_or_default()
+}
+
+fn marked(text: &str) -> Vec<(usize, &str)> {
+    let lines = (1..)
+        .zip(text.lines())
+        .filter_map(|(line, text)| Some((line, text.split_once("# ! ")?.1)));
+    lines
+        .flat_map(|(line, marks)| marks.split(" ! ").map(move |mark| (line, mark)))
+        .collect()
+}
+
+/// Asserts that `text` has exactly the faults that it is marked with.
+fn assert_faults(text: &str) {
+    let (found, wanted) = (faults_of("test", text), marked(text));
+    let fits = found.len() == wanted.len()
+        && found
+            .iter()
+            .zip(&wanted)
+            .all(|(found, (line, part))| found.line == *line && found.message.contains(part));
+    let shown = found
+        .iter()
+        .map(|fault| format!("{fault}\n"))
+        .collect::<String>();
+    assert!(fits, "wanted {wanted:#?}\nfound:\n{shown}");
+}
+
+fn assert_faults_in(middle: &str) {
+    assert_faults(&format!("{HEAD}{TEAM}{PLAN}{middle}"));
+}
+
+#[test]
+fn a_complete_catalog_has_no_fault() {
+    assert_faults_in("");
+}
+
+#[test]
+fn a_fault_shows_path_line_column_and_what_to_do() {
+    let faults = faults_of("test", &format!("{HEAD}titel = \"é\"\n{TEAM}{PLAN}"));
+
+    assert_eq!(faults.len(), 1);
+    let shown = faults[0].to_string();
+    assert!(
+        shown.starts_with(
+            "catalog.toml:5:1: a catalog has no key `titel`; its keys are `actions`, "
+        ),
+        "{shown}"
+    );
+}
+
+#[test]
+fn the_column_counts_characters_from_one() {
+    let faults = faults_of(
+        "test",
+        &format!("{HEAD}{TEAM}{PLAN}[types]\nBed = {{ title = \"éé\", colour = 1 }}\n"),
+    );
+
+    assert_eq!(
+        faults.iter().map(|fault| fault.column).collect::<Vec<_>>(),
+        [23]
+    );
+}
+
+#[test]
+fn an_empty_file_lacks_everything_at_once() {
+    let messages: Vec<String> = faults_of("test", "")
+        .into_iter()
+        .map(|fault| fault.message)
+        .collect();
+
+    for missing in [
+        "no `title`",
+        "no `organization_word`",
+        "no `team`",
+        "at least one plan",
+    ] {
+        assert!(
+            messages.iter().any(|message| message.contains(missing)),
+            "{missing} not in {messages:?}"
+        );
+    }
+}
+
+#[test]
+fn syntax_is_reported_before_meaning() {
+    let faults = faults_of("test", "title = \"Test\"\nfoo = \n[team\n");
+
+    assert!(
+        faults
+            .iter()
+            .all(|fault| fault.message.starts_with("is not TOML: ")),
+        "{faults:?}"
+    );
+    assert_eq!(
+        faults.iter().map(|fault| fault.line).collect::<Vec<_>>(),
+        [2, 3]
+    );
+}
+
+#[test]
+fn unknown_keys_are_refused_everywhere() {
+    assert_faults(
+        r#"
+title = "Test"
+organization_word = "team"
+colour = "red" # ! no key `colour`
+[team]
+custom_roles = { feature = "x", price = 3 } # ! no plan has the feature `x` ! no key `price`
+built_in_roles_editable = false
+project_roles = false
+overrides = false
+default_roles = false
+seats = 3 # ! no key `seats`
+[types]
+Bed = { title = "Bed", size = 1 } # ! no key `size`
+[actions]
+Dig = { title = "Dig", level = "account", on = ["Bed"], imply = [] } # ! no key `imply`
+[conditions]
+wet = { title = "wet", attribute_is_true = "wet", not = true } # ! no type has an attribute `wet` ! no key `not`
+[[plans]]
+id = "free"
+title = "Free"
+price = 0 # ! no key `price`
+[[roles]]
+id = "digger"
+title = "Digger"
+on = ["organization"]
+deny = [] # ! no key `deny`
+[[roles.when]]
+condition = "wet"
+action = [] # ! no key `action`
+"#,
+    );
+}
+
+#[test]
+fn values_of_the_wrong_kind_are_refused() {
+    assert_faults(
+        r#"
+title = 3 # ! `title` must be text
+organization_word = " " # ! `organization_word` must not be empty
+[team]
+custom_roles = "sometimes" # ! `sometimes` is no offer
+built_in_roles_editable = "no" # ! must be true or false
+project_roles = false
+overrides = false
+default_roles = false
+[types]
+Bed = 3 # ! type `Bed` must be a table
+[actions]
+Dig = { title = "", level = "house", on = "Bed" } # ! applies to no type ! must not be empty ! `house` is no level ! `on` must be a list
+[[plans]]
+id = "free"
+title = "Free"
+features = ["a", 3] # ! `features` must be text
+"#,
+    );
+}
+
+#[test]
+fn names_must_be_words_of_a_schema_and_not_reserved() {
+    assert_faults_in(
+        r#"
+[types]
+bed = { title = "Bed" } # ! `bed` can't be a type
+"Flower Bed" = { title = "Bed" } # ! `Flower Bed` can't be a type
+User = { title = "User" } # ! `User` is a word of Roster or Cedar
+Organization = { title = "Organization" } # ! `Organization` is a word of Roster or Cedar
+[types.Bed]
+title = "Bed"
+[types.Bed.attributes]
+owner = "user" # ! `owner` is a word of Roster or Cedar
+project = "string" # ! `project` is a word of Roster or Cedar
+user = "user" # ! `user` is a word of Roster or Cedar
+like = "bool" # ! `like` is a word of Roster or Cedar
+"a b" = "bool" # ! `a b` can't be an attribute
+__cedar = "bool" # ! `__cedar` can't be an attribute
+size = "number" # ! `number` is no type of a value
+depth = "set<number>?" # ! `set<number>?` is no type of a value
+width = 3 # ! `width` must be text
+[actions]
+dig = { title = "Dig", level = "account", on = ["Bed"] } # ! `dig` can't be an action
+"Dig()" = { title = "Dig", level = "account", on = ["Bed"] } # ! `Dig()` can't be an action
+InviteMember = { title = "Dig", level = "account", on = ["Bed"] } # ! one of Roster's own actions
+[titles]
+Dig = "Dig" # ! none of Roster's own actions
+InviteMember = "" # ! must not be empty
+[conditions]
+"a b" = { title = "x", attribute_is_true = "x" } # ! the id `a b` must be visible ASCII
+[[roles]]
+id = "a b" # ! the id `a b` must be visible ASCII
+title = "A"
+on = ["organization"]
+"#,
+    );
+}
+
+#[test]
+fn every_name_must_point_at_something() {
+    assert_faults_in(
+        r#"
+[types]
+Bed = { title = "Bed" }
+[actions]
+Dig = { title = "Dig", level = "project", on = ["Bad"], implies = ["Dog"] } # ! no type `Bad` ! no action `Dog`
+[[roles]]
+id = "digger"
+title = "Digger"
+on = ["organization", "planet"] # ! can't be held on `planet`
+every = ["galaxy"] # ! `galaxy` is no level
+actions = ["Dug"] # ! no action `Dug`
+own = ["Dog"] # ! no action `Dog`
+[[roles.when]]
+condition = "wet" # ! no condition `wet`
+actions = ["Deg", "Dig"] # ! no action `Deg`
+"#,
+    );
+}
+
+#[test]
+fn nothing_stands_twice() {
+    assert_faults_in(
+        r#"
+[types]
+Bed = { title = "Bed" }
+Bed = { title = "Bed" } # ! stands twice
+[actions]
+Dig = { title = "Dig", level = "project", on = ["Bed", "Bed"] } # ! `Bed` stands twice in `on`
+[[roles]]
+id = "digger"
+title = "Digger"
+on = ["organization"]
+actions = ["Dig", "ViewProject", "Dig"] # ! `Dig` stands twice in `actions`
+own = ["Dig"] # ! already granted on every resource
+[[roles]]
+id = "digger" # ! two roles `digger`
+title = "Digger"
+on = ["organization"]
+[[plans]]
+id = "free" # ! two plans `free`
+title = "Free"
+"#,
+    );
+}
+
+#[test]
+fn levels_are_kept_apart() {
+    assert_faults_in(
+        r#"
+[types]
+Bed = { title = "Bed" }
+[actions]
+Dig = { title = "Dig", level = "project", on = ["Bed", "Organization"] } # ! can't be asked of `Organization`
+Hire = { title = "Hire", level = "project", on = ["Member"] } # ! can't be asked of `Member`
+Plan = { title = "Plan", level = "project", on = ["Project"], implies = ["CreateProject"] }
+Rule = { title = "Rule", level = "project", on = ["Project"], implies = ["SetProjectOverride"] } # ! can't imply `SetProjectOverride`
+Hide = { title = "Hide", level = "project", on = ["Project"], implies = ["Lead"] } # ! can't imply `SetProjectOverride`
+Lead = { title = "Lead", level = "account", on = ["Organization"], implies = ["SetProjectOverride", "Dig"] }
+[[roles]]
+id = "local"
+title = "Local"
+on = ["project"]
+every = ["account", "project"] # ! can't have account-level actions
+actions = ["Plan", "InviteMember"] # ! `InviteMember` is account-level
+"#,
+    );
+}
+
+#[test]
+fn implications_may_run_in_circles() {
+    assert_faults_in(
+        r#"
+[actions]
+A = { title = "A", level = "account", on = ["Organization"], implies = ["B"] }
+B = { title = "B", level = "account", on = ["Organization"], implies = ["A", "B"] }
+"#,
+    );
+}
+
+#[test]
+fn a_condition_needs_an_attribute_of_its_kind() {
+    assert_faults_in(
+        r#"
+[types]
+Bed = { title = "Bed", attributes = { wet = "bool?", tended_by = "set<user>", size = "long" } }
+Pot = { title = "Pot", attributes = { wet = "string" } }
+[actions]
+Dig = { title = "Dig", level = "project", on = ["Bed"] }
+Turn = { title = "Turn", level = "project", on = ["Pot", "Project"] }
+[conditions.wet]
+title = "wet"
+attribute_is_true = "wet" # ! `wet` of type `Pot` is no bool
+[conditions.dry]
+title = "dry"
+attribute_is_true = "dry" # ! no type has an attribute `dry`
+[conditions.tended]
+title = "tended"
+attribute_contains_principal = "tended_by"
+[conditions.large]
+title = "large"
+attribute_contains_principal = "size" # ! `size` of type `Bed` is no set<user>
+[conditions.vague] # ! needs `attribute_is_true` or `attribute_contains_principal`
+title = "vague"
+[conditions.both] # ! needs `attribute_is_true` or `attribute_contains_principal`
+title = "both"
+attribute_is_true = "wet"
+attribute_contains_principal = "tended_by"
+[[roles]]
+id = "digger"
+title = "Digger"
+on = ["organization"]
+own = ["Dig", "InviteMember", "UpdateProject"] # ! `InviteMember` is asked of no type for which this can hold ! `UpdateProject` is asked
+[[roles.when]]
+condition = "tended"
+actions = ["Dig", "Turn"] # ! `Turn` is asked of no type for which this can hold
+"#,
+    );
+}
+
+#[test]
+fn the_owners_role_is_reserved() {
+    assert_faults_in(
+        r#"
+[[roles]]
+id = "owner" # ! `owner` is the owner's alone
+title = "Boss"
+on = ["organization"]
+[[roles]]
+id = "boss"
+title = "Owner" # ! `Owner` is the owner's alone
+on = ["organization"]
+[[roles]] # ! a role is held somewhere
+id = "nowhere"
+title = "Nowhere"
+on = []
+"#,
+    );
+}
+
+#[test]
+fn team_rules_fit_together() {
+    assert_faults(&format!(
+        "title = \"Test\"\norganization_word = \"team\"\n{}{PLAN}{}",
+        "[team] # ! set `project_roles` as well ! need projects\ncustom_roles = \"always\"\n\
+         built_in_roles_editable = false\nproject_roles = false\noverrides = true\ndefault_roles = true\n",
+        "[[roles]]\nid = \"local\"\ntitle = \"Local\"\non = [\"project\"] # ! no roles on projects\n",
+    ));
+    assert_faults(&format!(
+        "{HEAD}[team] # ! no `overrides`\n{}{PLAN}",
+        TEAM.replace("overrides = true", "").replace("[team]", "")
+    ));
+}
+
+#[test]
+fn a_catalog_has_room_for_65_000_actions() {
+    let mut text = format!("{HEAD}{TEAM}{PLAN}[actions]\n");
+    for number in 0..65_000 {
+        writeln!(
+            text,
+            "A{number} = {{ title = \"A\", level = \"account\", on = [\"Organization\"] }}"
+        )
+        .unwrap();
+    }
+
+    let faults = faults_of("test", &text);
+
+    assert_eq!(faults.len(), 1);
+    assert!(
+        faults[0]
+            .message
+            .starts_with("a catalog has at most 65000 actions"),
+        "{}",
+        faults[0]
+    );
+}
+
+#[test]
+fn the_folders_name_is_the_id() {
+    let text = format!("{HEAD}{TEAM}{PLAN}");
+
+    assert!(
+        faults_of("a b", &text)[0]
+            .message
+            .contains("the id `a b` must be visible ASCII")
+    );
+    assert!(
+        faults_of("base", &text)[0]
+            .message
+            .contains("rename this one")
+    );
+}
+
+#[test]
+fn the_base_has_actions_only() {
+    let file = File {
+        path: "actions.toml".to_owned(),
+        text: "title = \"Base\"\n[actions]\n".to_owned(),
+    };
+
+    let faults = read_base(&file).unwrap_err();
+
+    assert_eq!(
+        faults[0].to_string(),
+        "actions.toml:1:1: a catalog has no key `title`; its keys are `actions`"
+    );
+}
+
+#[test]
+fn a_folder_without_catalog_or_with_a_misspelled_file_is_refused() {
+    let base = base().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+
+    let missing = load_folder(&base, &folder.path().join("none")).unwrap_err();
+    let empty = load_folder(&base, folder.path()).unwrap_err();
+    std::fs::write(folder.path().join("catalog.toml"), [0xff]).unwrap();
+    std::fs::write(folder.path().join("rule.cedar"), "").unwrap();
+    let misspelled = load_folder(&base, folder.path()).unwrap_err();
+
+    assert!(
+        missing[0].message.starts_with("can't be read as a folder"),
+        "{}",
+        missing[0]
+    );
+    assert_eq!(empty[0].message, "is missing; every catalog has one");
+    let mut messages: Vec<&str> = misspelled
+        .iter()
+        .map(|fault| fault.message.as_str())
+        .collect();
+    messages.sort_unstable();
+    assert!(messages[0].starts_with("is not UTF-8"), "{messages:?}");
+    assert!(
+        messages[1].starts_with("is not part of a catalog"),
+        "{messages:?}"
+    );
+}
+
+#[test]
+fn the_example_of_the_format_is_a_catalog() {
+    let readme = std::fs::read_to_string(repository("policies/README.md")).unwrap();
+    let example = readme
+        .split("```toml")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next());
+
+    assert_faults(example.unwrap());
+}
+
+#[test]
+fn no_damage_to_a_catalog_stops_the_reader() {
+    let base = base().unwrap();
+    for product in ["greenhouse", "qoc-cloud"] {
+        let path = match product {
+            "greenhouse" => repository("tests/fixtures/catalogs/greenhouse/catalog.toml"),
+            _ => repository("policies").join(product).join("catalog.toml"),
+        };
+        let text = std::fs::read_to_string(path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let read = |text: String| {
+            let faults = match read_catalog(&base, &folder("test", &text)) {
+                Ok(_) => Vec::new(),
+                Err(faults) => faults,
+            };
+            let last = text.lines().count() + 1;
+            assert!(
+                faults.iter().all(|fault| (1..=last).contains(&fault.line)),
+                "{faults:?}"
+            );
+            assert!(
+                faults
+                    .iter()
+                    .all(|fault| !fault.message.contains("report this")),
+                "{faults:?}"
+            );
+        };
+        for cut in 0..lines.len() {
+            read(lines[..cut].join("\n"));
+            read([&lines[..cut], &lines[cut + 1..]].concat().join("\n"));
+            read(lines[cut..].join("\n"));
+            read(text.replacen(&lines[cut].chars().take(9).collect::<String>(), "é=[{\"", 1));
+        }
+    }
+}
