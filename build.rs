@@ -11,6 +11,7 @@ const ROOT: &str = "proto";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={ROOT}");
+    println!("cargo::rerun-if-changed=policies");
     let files = proto_files(&Path::new(ROOT).join("roster/v1"))?;
     let descriptors = protox::compile(files, [ROOT])?;
 

@@ -66,6 +66,11 @@ pub fn unauthenticated() -> Status {
     )
 }
 
+/// The answer to a health check of a service that there is not.
+pub fn unknown_service() -> Status {
+    with_details(Code::NotFound, "no such service", details(ErrorReason::NotFound))
+}
+
 /// The name of a reason as `ErrorInfo` and `FieldViolation` carry it.
 fn reason_name(reason: ErrorReason) -> &'static str {
     let name = reason.as_str_name();
