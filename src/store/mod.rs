@@ -26,6 +26,9 @@ pub mod memory;
 pub mod record;
 pub mod sled;
 
+#[cfg(test)]
+mod samples;
+
 use std::future::Future;
 use std::pin::Pin;
 
