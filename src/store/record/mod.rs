@@ -88,33 +88,40 @@ impl From<HistoryEntry> for Entry {
 pub trait Stored: Sized + sealed::Body {
     /// The canonical sealed bytes.
     fn seal(&self) -> Result<Vec<u8>, EncodeError> {
-        let mut bytes = vec![0; SEAL_BYTES];
-        self.write_body(&mut bytes)?;
-        let body = bytes.get(SEAL_BYTES..).unwrap_or_default();
-        let check = check(Self::VERSION, body);
-        if let Some((version, rest)) = bytes.split_first_mut() {
-            *version = Self::VERSION;
-            for (to, from) in rest.iter_mut().zip(check) {
-                *to = from;
-            }
-        }
-        Ok(bytes)
+        let mut body = Vec::new();
+        self.write_body(&mut body)?;
+        Ok(seal_body(Self::VERSION, &body))
     }
 
     /// The value that was sealed, upgraded to today's shape.
     fn unseal(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let short = DecodeError::TooShort(bytes.len());
-        let Some((version, rest)) = bytes.split_first() else {
-            return Err(short);
-        };
-        let Some((stored, body)) = rest.split_at_checked(CHECK_BYTES) else {
-            return Err(short);
-        };
-        if stored != check(*version, body) {
-            return Err(DecodeError::Check);
-        }
-        Self::read_body(*version, body)
+        let (version, body) = unseal_body(bytes)?;
+        Self::read_body(version, body)
     }
+}
+
+/// Seals bytes that an adapter made itself.
+pub(super) fn seal_body(version: u8, body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(SEAL_BYTES.saturating_add(body.len()));
+    bytes.push(version);
+    bytes.extend_from_slice(&check(version, body));
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+/// The version and the body of sealed bytes.
+pub(super) fn unseal_body(bytes: &[u8]) -> Result<(u8, &[u8]), DecodeError> {
+    let short = DecodeError::TooShort(bytes.len());
+    let Some((version, rest)) = bytes.split_first() else {
+        return Err(short);
+    };
+    let Some((stored, body)) = rest.split_at_checked(CHECK_BYTES) else {
+        return Err(short);
+    };
+    if stored != check(*version, body) {
+        return Err(DecodeError::Check);
+    }
+    Ok((*version, body))
 }
 
 mod sealed {
