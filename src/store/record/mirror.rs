@@ -131,7 +131,7 @@ mirrors! {
         version: u64,
     }
 
-    struct ResourceKey1<'a> {
+    pub(super) struct ResourceKey1<'a> {
         #[serde(borrow)]
         type_id: Text<'a>,
         #[serde(borrow)]

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) struct Faults {
     /// The next append writes half of its bytes and then fails so.
     pub append: Mutex<Option<io::ErrorKind>>,
+    /// No append can be made durable any more.
+    pub sync: AtomicBool,
     /// Nothing more reaches sled, as if the process had been killed before.
     pub apply: AtomicBool,
 }
@@ -24,6 +26,13 @@ impl Faults {
         };
         write(&frames[..frames.len() / 2])?;
         Err(kind.into())
+    }
+
+    pub fn before_sync(&self) -> io::Result<()> {
+        if self.sync.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::Other.into());
+        }
+        Ok(())
     }
 
     pub fn before_apply(&self) -> Result<(), ::sled::Error> {

@@ -45,7 +45,7 @@ pub(super) struct Journal {
     segment_bytes: u64,
     last: Option<LastSegment>,
     #[cfg(test)]
-    pub faults: std::sync::Arc<Faults>,
+    faults: std::sync::Arc<Faults>,
 }
 
 struct LastSegment {
@@ -84,6 +84,12 @@ impl Journal {
         })
     }
 
+    /// The same journal with faults that a test injects.
+    #[cfg(test)]
+    pub fn with(self, faults: std::sync::Arc<Faults>) -> Self {
+        Self { faults, ..self }
+    }
+
     /// Makes `frames`, the first of which follows `head`, durable.
     ///
     /// Answers with the new segment if it had to begin one.
@@ -108,6 +114,8 @@ impl Journal {
         if let Err(fault) = written {
             return Err(last.take_back(fault));
         }
+        #[cfg(test)]
+        self.faults.before_sync().map_err(AppendError::Unknown)?;
         last.file.sync_data().map_err(AppendError::Unknown)?;
         last.length = last.length.saturating_add(frames.len() as u64);
         Ok(begun)

@@ -121,6 +121,8 @@ impl SledStore {
                 path: opened.journal_directory.clone(),
                 source,
             })?;
+        #[cfg(test)]
+        let journal = journal.with(Arc::clone(&opened.state.faults));
         let shared = Arc::new(Shared {
             state: opened.state,
             history: History::new(opened.segments),
