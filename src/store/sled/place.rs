@@ -14,7 +14,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 const LEAST_FREE_BYTES: u64 = 256 * 1024 * 1024;
 
 /// File systems on which sled or `fdatasync` are known to misbehave.
-const DISTRUSTED: [(u32, &str); 7] = [
+const DISTRUSTED: [(i128, &str); 7] = [
     (0x9123_683E, "btrfs"),
     (0x6573_5546, "FUSE"),
     (0x0000_6969, "NFS"),
@@ -71,14 +71,7 @@ pub(super) fn free_bytes(directory: &File) -> io::Result<u64> {
 /// The name of the file system, if it is one that should not be used.
 pub(super) fn distrusted_file_system(directory: &File) -> io::Result<Option<&'static str>> {
     // Its width and sign differ between platforms; the lower 32 bits are the number.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::allow_attributes,
-        clippy::unnecessary_cast,
-        reason = "see above"
-    )]
-    let kind = rustix::fs::fstatfs(directory)?.f_type as u32;
+    let kind = i128::from(rustix::fs::fstatfs(directory)?.f_type) & 0xFFFF_FFFF;
     Ok(DISTRUSTED
         .iter()
         .find(|(number, _)| *number == kind)
