@@ -44,6 +44,8 @@ pub(super) struct Journal {
     directory: PathBuf,
     segment_bytes: u64,
     last: Option<LastSegment>,
+    /// A segment that was begun and holds nothing yet that anybody was told of.
+    begun: Option<Segment>,
     #[cfg(test)]
     faults: std::sync::Arc<Faults>,
 }
@@ -79,6 +81,7 @@ impl Journal {
             directory: directory.to_owned(),
             segment_bytes,
             last,
+            begun: None,
             #[cfg(test)]
             faults: std::sync::Arc::default(),
         })
@@ -92,12 +95,15 @@ impl Journal {
 
     /// Makes `frames`, the first of which follows `head`, durable.
     ///
-    /// Answers with the new segment if it had to begin one.
+    /// Answers with the new segment if they are the first frames in one.
     pub fn append(&mut self, head: &Head, frames: &[u8]) -> Result<Option<Segment>, AppendError> {
-        let (last, begun) = match self.last.take() {
-            Some(last) if last.length < self.segment_bytes => (last, None),
+        let last = match self.last.take() {
+            Some(last) if last.length < self.segment_bytes => last,
             full => match begin(&self.directory, head) {
-                Ok((last, segment)) => (last, Some(segment)),
+                Ok((last, segment)) => {
+                    self.begun = Some(segment);
+                    last
+                }
                 Err(fault) => {
                     self.last = full;
                     return Err(AppendError::Nothing(fault));
@@ -118,7 +124,7 @@ impl Journal {
         self.faults.before_sync().map_err(AppendError::Unknown)?;
         last.file.sync_data().map_err(AppendError::Unknown)?;
         last.length = last.length.saturating_add(frames.len() as u64);
-        Ok(begun)
+        Ok(self.begun.take())
     }
 
     /// Whether the file that is written is still the one that its path names.

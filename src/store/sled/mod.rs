@@ -149,7 +149,7 @@ impl SledStore {
     }
 
     fn start(shared: Arc<Shared>, writer: Writer, options: &OpenOptions) -> std::io::Result<Self> {
-        let (messages, received) = sync_channel(options.queue);
+        let (messages, received) = sync_channel(options.queue.max(1));
         let (running, stopped) = channel();
         let interval = options.checkpoint_interval;
         let (ticked, wake) = (Arc::clone(&shared), messages.clone());

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use super::OpenOptions;
 use super::apply::{ApplyError, Settled, Writes, answer};
 use super::frame::Frame;
-use super::journal::{Segment, segments, sync_directory};
+use super::journal::{SEGMENT_HEADER_BYTES, Segment, segments, sync_directory};
 use super::place::{attempts, distrusted_file_system, lock, pause_after, usual_minimum_free};
 use super::scan::{Damage, End, Place, frames, is_torn_beginning, start_of};
 use super::state::{State, StateFault};
@@ -123,8 +123,7 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Opened, OpenErr
     };
 
     let segments = whole_segments(&journal_directory)?;
-    let (state, applied) = open_state(path, options)?;
-    let head = catch_up(&state, applied, &segments)?;
+    let (state, head) = open_state(path, options, &segments)?;
     Ok(Opened {
         lock,
         directory,
@@ -150,21 +149,28 @@ fn warn_of_file_system(path: &Path, directory: &File) {
 /// The segments without one that a process died over while it began it.
 fn whole_segments(directory: &Path) -> Result<Vec<Segment>, OpenError> {
     let mut found = segments(directory).map_err(io_error("list", directory))?;
-    if let Some(last) = found.last() {
-        let bytes = read(&last.path)?;
-        if is_torn_beginning(last, &bytes) {
-            std::fs::remove_file(&last.path).map_err(io_error("remove", &last.path))?;
-            sync_directory(directory).map_err(io_error("sync", directory))?;
-            found.pop();
-        }
+    let Some(last) = found.last() else {
+        return Ok(found);
+    };
+    let length = std::fs::metadata(&last.path)
+        .map_err(io_error("read", &last.path))?
+        .len();
+    if length <= SEGMENT_HEADER_BYTES as u64 && is_torn_beginning(last, &read(&last.path)?) {
+        std::fs::remove_file(&last.path).map_err(io_error("remove", &last.path))?;
+        sync_directory(directory).map_err(io_error("sync", directory))?;
+        found.pop();
     }
     Ok(found)
 }
 
-/// sled and what it has applied; made anew if it is damaged.
-fn open_state(path: &Path, options: &OpenOptions) -> Result<(State, Head), OpenError> {
+/// sled at the end of the journal; made anew if it is damaged.
+fn open_state(
+    path: &Path,
+    options: &OpenOptions,
+    segments: &[Segment],
+) -> Result<(State, Head), OpenError> {
     let directory = path.join("sled");
-    let why = match try_state(&directory, options)? {
+    let why = match try_state(&directory, options, segments)? {
         Ok(opened) => return Ok(opened),
         Err(why) => why,
     };
@@ -174,16 +180,17 @@ fn open_state(path: &Path, options: &OpenOptions) -> Result<(State, Head), OpenE
         kept = %aside.display(),
         "the database is damaged; it is kept aside and made anew from the journal"
     );
-    try_state(&directory, options)?.map_err(|why| OpenError::Refused {
+    try_state(&directory, options, segments)?.map_err(|why| OpenError::Refused {
         path: directory,
         why,
     })
 }
 
-/// Opens and checks sled; the inner error is damage that the journal can heal.
+/// Opens, checks and catches up sled; the inner error is damage that the journal can heal.
 fn try_state(
     directory: &Path,
     options: &OpenOptions,
+    segments: &[Segment],
 ) -> Result<Result<(State, Head), String>, OpenError> {
     let state = match open_when_released(directory, options) {
         Ok(state) => state,
@@ -201,10 +208,19 @@ fn try_state(
         Verification::Heads => Ok(()),
         Verification::EveryRecord => state.verify(),
     };
-    match verified.and_then(|()| state.head()) {
+    let applied = match verified.and_then(|()| state.head()) {
+        Ok(applied) => applied,
+        Err(ReadError::Damaged(why)) => return Ok(Err(why)),
+        Err(fault) => return Err(io_error("read", directory)(io::Error::other(fault))),
+    };
+    match catch_up(&state, applied, segments) {
         Ok(head) => Ok(Ok((state, head))),
-        Err(ReadError::Damaged(why)) => Ok(Err(why)),
-        Err(fault) => Err(io_error("read", directory)(io::Error::other(fault))),
+        Err(CatchUpError::State(ApplyError::Panic)) => Ok(Err(ApplyError::Panic.to_string())),
+        Err(CatchUpError::State(ApplyError::Read(ReadError::Damaged(why)))) => Ok(Err(why)),
+        Err(CatchUpError::State(fault)) => {
+            Err(io_error("write", directory)(io::Error::other(fault)))
+        }
+        Err(CatchUpError::Journal(fault)) => Err(fault),
     }
 }
 
@@ -231,7 +247,7 @@ fn set_aside(path: &Path, directory: &Path) -> io::Result<PathBuf> {
 }
 
 /// Brings sled up to the end of the journal, and cuts a torn end off.
-fn catch_up(state: &State, applied: Head, segments: &[Segment]) -> Result<Head, OpenError> {
+fn catch_up(state: &State, applied: Head, segments: &[Segment]) -> Result<Head, CatchUpError> {
     let next = Sequence(applied.sequence.0.saturating_add(1));
     let unread = segments
         .partition_point(|segment| segment.first <= next)
@@ -269,6 +285,26 @@ fn catch_up(state: &State, applied: Head, segments: &[Segment]) -> Result<Head, 
     Ok(head)
 }
 
+/// Why the state did not get to the end of the journal.
+enum CatchUpError {
+    /// The journal is at fault; there is nothing to heal it from.
+    Journal(OpenError),
+    /// The state is at fault.
+    State(ApplyError),
+}
+
+impl From<OpenError> for CatchUpError {
+    fn from(fault: OpenError) -> Self {
+        Self::Journal(fault)
+    }
+}
+
+impl From<Damage> for CatchUpError {
+    fn from(damage: Damage) -> Self {
+        Self::Journal(damage.into())
+    }
+}
+
 /// The state on its way to the end of the journal.
 struct Replay<'a> {
     state: &'a State,
@@ -301,12 +337,12 @@ impl Replay<'_> {
         self.check_story(&start)
     }
 
-    fn take(&mut self, segment: &Segment, frame: &Frame<'_>) -> Result<(), OpenError> {
+    fn take(&mut self, segment: &Segment, frame: &Frame<'_>) -> Result<(), CatchUpError> {
         if frame.sequence <= self.applied.sequence {
-            return self.check_story(&Head {
+            return Ok(self.check_story(&Head {
                 sequence: frame.sequence,
                 chain: frame.chain,
-            });
+            })?);
         }
         let settled = settle(frame).map_err(|what| OpenError::Damaged {
             path: segment.path.clone(),
@@ -321,24 +357,18 @@ impl Replay<'_> {
     }
 
     /// The head of the journal, applied.
-    fn finish(mut self) -> Result<Head, OpenError> {
+    fn finish(mut self) -> Result<Head, CatchUpError> {
         self.apply()?;
         let end = self.before.unwrap_or_default();
         if end.sequence < self.applied.sequence {
-            return Err(lost(end.sequence, self.applied.sequence));
+            return Err(lost(end.sequence, self.applied.sequence).into());
         }
         Ok(self.applied)
     }
 
-    fn apply(&mut self) -> Result<(), OpenError> {
+    fn apply(&mut self) -> Result<(), CatchUpError> {
         let group = std::mem::take(&mut self.waiting);
-        self.state
-            .apply(&group)
-            .map_err(|fault: ApplyError| OpenError::Io {
-                action: "bring up to date",
-                path: PathBuf::from("sled"),
-                source: io::Error::other(fault),
-            })?;
+        self.state.apply(&group).map_err(CatchUpError::State)?;
         if let Some(last) = group.last() {
             self.applied = last.head;
         }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::domain::organization::Version;
 use crate::store::conformance::{everything, make};
+use crate::store::record::Entry;
 use crate::store::samples::{commit, idempotency, organization, put_member, put_profile};
 
 /// A store with commits 1 to `count`, closed.
@@ -291,6 +292,89 @@ fn damage_to_old_history_shows_when_it_is_read_and_hinders_nothing_else() {
     fs::remove_dir_all(directory.path().join("sled")).unwrap();
     let damaged = refusal(directory.path(), options());
     assert!(matches!(damaged, OpenError::Damaged { .. }), "{damaged}");
+}
+
+/// Rewrites commit `number` into another that is sealed and hashed as if it were right.
+fn falsify(path: &Path, number: u64) {
+    let bytes = fs::read(path).unwrap();
+    let mut falsified = bytes[..journal::SEGMENT_HEADER_BYTES].to_vec();
+    let mut rest = &bytes[journal::SEGMENT_HEADER_BYTES..];
+    while let Ok(frame) = frame::Frame::read(rest) {
+        rest = &rest[frame.size()..];
+        let mut entry = Entry::unseal(frame.entry).unwrap();
+        if frame.sequence == Sequence(number) {
+            entry.event.caller = "somebody else".to_owned();
+        }
+        let entry = entry.seal().unwrap();
+        frame::Frame {
+            entry: &entry,
+            ..frame
+        }
+        .write(&mut falsified);
+    }
+    assert_ne!(bytes, falsified);
+    fs::write(path, falsified).unwrap();
+}
+
+#[test]
+fn rewritten_history_breaks_the_chain() {
+    let directory = written(5, &one_segment());
+    falsify(&last_segment(directory.path()), 3);
+    match refusal(directory.path(), options()) {
+        OpenError::Damaged { after, .. } => assert_eq!(after, Sequence(2)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn rewritten_old_history_is_not_shown() {
+    let directory = written(12, &options());
+    let segments = journal::segments(&directory.path().join("journal")).unwrap();
+    falsify(&segments[0].path, 1);
+    let store = open(directory.path());
+    assert!(matches!(
+        store.history(Sequence(0), 100),
+        Err(ReadError::Damaged(_))
+    ));
+}
+
+#[test]
+fn a_commit_that_was_moved_or_repeated_breaks_the_chain() {
+    let directory = written(2, &one_segment());
+    let path = last_segment(directory.path());
+    let whole = fs::read(&path).unwrap();
+    let last = whole[whole.len() - last_frame_size(&whole)..].to_vec();
+    fs::write(&path, [&whole[..], &last[..]].concat()).unwrap();
+    let damaged = refusal(directory.path(), options());
+    assert!(
+        matches!(
+            damaged,
+            OpenError::Damaged {
+                after: Sequence(2),
+                ..
+            }
+        ),
+        "{damaged}"
+    );
+}
+
+#[test]
+fn damage_that_shows_while_the_database_catches_up_is_healed() {
+    let directory = crashed(2, 4, &options());
+    let whole = written(4, &options());
+    let state = state::State::open(&directory.path().join("sled"), 1 << 20).unwrap();
+    let digest = keys::digest(&crate::store::samples::key("o3", "r"));
+    state
+        .database
+        .insert(keys::answer(&digest), b"garbage")
+        .unwrap();
+    state.flush().unwrap();
+    drop(state);
+    assert_eq!(
+        everything(&open(directory.path())),
+        everything(&open(whole.path()))
+    );
+    assert!(directory.path().join("sled.damaged-1").exists());
 }
 
 #[test]

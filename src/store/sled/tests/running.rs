@@ -89,6 +89,31 @@ fn a_write_that_fails_half_way_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_segment_whose_first_write_failed_is_still_part_of_the_history() {
+    let directory = tempfile::tempdir().unwrap();
+    // Any segment with a commit in it is full, an empty one isn't.
+    let small = OpenOptions {
+        segment_bytes: 200,
+        ..options()
+    };
+    let store = SledStore::open(directory.path(), small).unwrap();
+    make(&store, create("a")).unwrap();
+    *store.shared.state.faults.append.lock().unwrap() = Some(ErrorKind::StorageFull);
+    assert!(make(&store, create("b")).is_err());
+    make(&store, create("b")).unwrap();
+    make(&store, create("c")).unwrap();
+    assert_eq!(store.history(Sequence(0), 9).unwrap().len(), 3);
+    drop(store);
+    assert_eq!(
+        open(directory.path())
+            .history(Sequence(0), 9)
+            .unwrap()
+            .len(),
+        3
+    );
+}
+
+#[test]
 fn a_failed_sync_leaves_the_outcome_unknown_and_closes_the_store_for_writes() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
