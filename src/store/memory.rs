@@ -1,1 +1,262 @@
-//! Being written.
+//! The reference adapter: the whole contract of the port, on maps.
+//!
+//! It is for tests and for trying Roster out. Nothing survives the process, so
+//! "durable" means "in the maps". It is also the yardstick: the conformance
+//! suite holds the durable adapters to what this one does, which is why it keeps
+//! records as a plain map instead of sharing any code path with them beyond
+//! [`admission`](super::admission).
+//!
+//! A commit is made inside the call of [`Store::commit`]; the future is ready at
+//! once. `on_commit` must therefore not commit itself.
+
+use std::collections::BTreeMap;
+use std::future::ready;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::record::link;
+use super::{
+    Commit, CommitError, CommitFuture, Head, HistoryEntry, IdempotencyKey, ReadError, Remembered,
+    Sequence, Store, admission,
+};
+use crate::domain::change::RecordChange;
+use crate::domain::identifiers::{OrganizationId, ProjectId, RoleId, UserId};
+use crate::domain::organization::{Organization, ResourceKey, Version};
+
+/// Keeps organizations and their history in memory.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    /// Held while a commit is made and published, so that commits come one after another.
+    writing: Mutex<()>,
+    /// Held for moments; never while foreign code runs.
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// What callers may know of: moves on only after `on_commit` has run.
+    head: Head,
+    organizations: BTreeMap<OrganizationId, KeptOrganization>,
+    remembered: BTreeMap<(OrganizationId, String, String), Remembered>,
+    history: Vec<HistoryEntry>,
+}
+
+#[derive(Debug, Default)]
+struct KeptOrganization {
+    version: Version,
+    sequence: Sequence,
+    records: BTreeMap<Slot, RecordChange>,
+}
+
+/// The place of a record inside its organization.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Slot {
+    Profile,
+    Member(UserId),
+    Role(RoleId),
+    Project(ProjectId),
+    Resource(ResourceKey),
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn commit_now(&self, commit: Commit) -> Result<Sequence, CommitError> {
+        admission::check_records(&commit)?;
+        admission::check_answer(&commit)?;
+        for change in &commit.records {
+            admission::seal_put(change)?;
+        }
+        let entry = admission::seal_entry(&commit)?;
+
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (head, on_commit) = self.kept().make(commit, &entry)?;
+        // What publishes is foreign code: its panic is its own, the commit is made.
+        if catch_unwind(AssertUnwindSafe(|| on_commit(head.sequence))).is_err() {
+            tracing::error!(sequence = head.sequence.0, "publishing a commit panicked");
+        }
+        self.kept().head = head;
+        Ok(head.sequence)
+    }
+}
+
+impl Store for MemoryStore {
+    fn commit(&self, commit: Commit) -> CommitFuture {
+        Box::pin(ready(self.commit_now(commit)))
+    }
+
+    fn head(&self) -> Head {
+        self.kept().head
+    }
+
+    fn organizations(
+        &self,
+        after: Option<&OrganizationId>,
+        limit: usize,
+    ) -> Result<Vec<OrganizationId>, ReadError> {
+        let kept = self.kept();
+        let ids = kept.organizations.keys();
+        Ok(ids
+            .filter(|id| after.is_none_or(|after| *id > after))
+            .take(limit)
+            .cloned()
+            .collect())
+    }
+
+    fn load(&self, id: &OrganizationId) -> Result<Option<(Organization, Sequence)>, ReadError> {
+        let kept = self.kept();
+        let Some(organization) = kept.organizations.get(id) else {
+            return Ok(None);
+        };
+        let Some(RecordChange::PutProfile(profile)) = organization.records.get(&Slot::Profile)
+        else {
+            return Err(ReadError::Damaged(format!(
+                "organization `{id}` has no profile"
+            )));
+        };
+        let mut loaded = Organization::empty(profile.clone(), organization.version);
+        organization
+            .records
+            .values()
+            .for_each(|record| loaded.put(record));
+        Ok(Some((loaded, organization.sequence)))
+    }
+
+    fn remembered(&self, key: &IdempotencyKey) -> Result<Option<Remembered>, ReadError> {
+        Ok(self.kept().remembered.get(&name(key)).cloned())
+    }
+
+    fn history(&self, after: Sequence, limit: usize) -> Result<Vec<HistoryEntry>, ReadError> {
+        let kept = self.kept();
+        let known = |entry: &&HistoryEntry| entry.sequence <= kept.head.sequence;
+        let skipped = usize::try_from(after.0).unwrap_or(usize::MAX);
+        Ok(kept
+            .history
+            .iter()
+            .skip(skipped)
+            .take(limit)
+            .take_while(known)
+            .cloned()
+            .collect())
+    }
+}
+
+impl Kept {
+    /// Makes all of a commit visible but its position.
+    fn make(
+        &mut self,
+        commit: Commit,
+        entry: &[u8],
+    ) -> Result<(Head, super::OnCommit), CommitError> {
+        let current = self
+            .organizations
+            .get(&commit.organization)
+            .map(|kept| kept.version);
+        let remembered = commit
+            .idempotency
+            .as_ref()
+            .and_then(|idempotency| self.remembered.get(&name(&idempotency.key)).cloned());
+        admission::admit(commit.at, commit.expected, current, remembered)?;
+
+        let head = Head {
+            sequence: Sequence(self.head.sequence.0.saturating_add(1)),
+            chain: link(&self.head.chain, entry),
+        };
+        self.put_records(&commit, head.sequence);
+        if let Some(idempotency) = commit.idempotency {
+            let remembered = Remembered {
+                fingerprint: idempotency.fingerprint,
+                sequence: head.sequence,
+                outcome: idempotency.outcome,
+                expires_at: idempotency.expires_at,
+            };
+            self.remembered.insert(name(&idempotency.key), remembered);
+        }
+        self.history.push(HistoryEntry {
+            sequence: head.sequence,
+            chain: head.chain,
+            organization: commit.organization,
+            version: commit.version,
+            at: commit.at,
+            records: commit.records,
+            event: commit.event,
+        });
+        Ok((head, commit.on_commit))
+    }
+
+    fn put_records(&mut self, commit: &Commit, sequence: Sequence) {
+        let kept = self
+            .organizations
+            .entry(commit.organization.clone())
+            .or_default();
+        kept.version = commit.version;
+        kept.sequence = sequence;
+        for change in &commit.records {
+            kept.put(change);
+        }
+        if kept.records.is_empty() {
+            self.organizations.remove(&commit.organization);
+        }
+    }
+}
+
+impl KeptOrganization {
+    fn put(&mut self, change: &RecordChange) {
+        let slot = match change {
+            RecordChange::PutProfile(_) => Slot::Profile,
+            RecordChange::PutMember(member) => Slot::Member(member.user.clone()),
+            RecordChange::PutRole(role) => Slot::Role(role.id.clone()),
+            RecordChange::PutProject(project) => Slot::Project(project.id.clone()),
+            RecordChange::PutResource(resource) => Slot::Resource(resource.key.clone()),
+            RecordChange::DeleteMember(user) => return self.delete(&Slot::Member(user.clone())),
+            RecordChange::DeleteRole(role) => return self.delete(&Slot::Role(role.clone())),
+            RecordChange::DeleteProject(id) => return self.delete(&Slot::Project(id.clone())),
+            RecordChange::DeleteResource(key) => return self.delete(&Slot::Resource(key.clone())),
+            RecordChange::DeleteOrganization => return self.records.clear(),
+        };
+        self.records.insert(slot, change.clone());
+    }
+
+    fn delete(&mut self, slot: &Slot) {
+        self.records.remove(slot);
+    }
+}
+
+fn name(key: &IdempotencyKey) -> (OrganizationId, String, String) {
+    (
+        key.organization.clone(),
+        key.caller.clone(),
+        key.request_id.clone(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::MemoryStore;
+    use crate::store::conformance::{Fixture, conformance};
+
+    struct Memory;
+
+    impl Fixture for Memory {
+        type Store = MemoryStore;
+
+        fn fresh() -> (Self, Arc<MemoryStore>) {
+            (Self, Arc::new(MemoryStore::new()))
+        }
+
+        fn reopen(&self, store: Arc<MemoryStore>) -> Arc<MemoryStore> {
+            store
+        }
+    }
+
+    conformance!(Memory);
+}

@@ -1,6 +1,6 @@
 //! The port behind which organizations and their history are kept.
 //!
-//! The contract, which one conformance suite (`tests/suite/store.rs`) holds
+//! The contract, which one conformance suite (`conformance.rs`) holds
 //! every adapter to:
 //!
 //! - **One ordered history.** Each commit gets the next [`Sequence`], without
@@ -25,6 +25,12 @@
 pub mod memory;
 pub mod record;
 pub mod sled;
+
+mod admission;
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod samples;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,0 +1,803 @@
+//! The suite that every adapter passes: the contract of the port, as tests.
+//!
+//! [`conformance!`] makes a test module out of an expression that opens a
+//! fresh store and a function that closes and opens it again. A store that
+//! forgets everything with its process is not asked to remember.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use proptest::prelude::*;
+
+use super::record::{Entry, MAX_RECORD_BYTES, Stored, link};
+use super::samples::{
+    self, commit, create, idempotency, key, member, organization, profile, put_member, put_profile,
+};
+use super::{Commit, CommitError, Head, Remembered, Sequence, Store};
+use crate::domain::change::{Outcome, RecordChange};
+use crate::domain::identifiers::{OrganizationId, UserId};
+use crate::domain::organization::{Moment, Organization, Version};
+
+/// A store under test that can be closed and opened again.
+pub trait Fixture {
+    /// The adapter.
+    type Store: Store + 'static;
+
+    /// A place for a fresh store, and the store.
+    fn fresh() -> (Self, Arc<Self::Store>)
+    where
+        Self: Sized;
+
+    /// The same store, closed and opened again; as it is if it can't be.
+    fn reopen(&self, store: Arc<Self::Store>) -> Arc<Self::Store>;
+}
+
+/// Makes one test of each function of the suite.
+macro_rules! conformance {
+    ($fixture:ty: $($name:ident),* $(,)?) => {$(
+        #[test]
+        fn $name() {
+            $crate::store::conformance::$name::<$fixture>();
+        }
+    )*};
+    ($fixture:ty) => {
+        $crate::store::conformance::conformance! { $fixture:
+            an_empty_store_has_an_empty_head,
+            sequences_have_no_gaps_and_the_chain_can_be_recomputed,
+            a_conflict_leaves_nothing_behind,
+            an_organization_is_created_once,
+            a_commit_without_a_profile_is_refused,
+            a_repeated_request_gets_the_first_answer,
+            an_expired_answer_no_longer_counts,
+            on_commit_runs_in_order_before_head_and_answer_show_it,
+            a_panic_in_on_commit_harms_nobody,
+            every_kind_of_record_is_loaded_as_it_was_put,
+            a_deleted_organization_leaves_no_records_and_may_come_back,
+            a_big_organization_is_written_and_deleted_whole,
+            organizations_are_paged_in_order,
+            ids_that_begin_alike_do_not_mix,
+            a_record_that_is_too_large_is_refused_before_anything_is_written,
+            many_tasks_write_to_many_organizations,
+            only_one_of_many_rivals_wins,
+            random_commits_agree_with_a_naive_model,
+        }
+    };
+}
+pub(crate) use conformance;
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+/// Commits and waits.
+pub fn make(store: &impl Store, commit: Commit) -> Result<Sequence, CommitError> {
+    run(store.commit(commit))
+}
+
+/// Everything of an organization in a form that can be compared.
+pub fn shown(organization: &Organization) -> impl PartialEq + std::fmt::Debug + use<> {
+    (
+        organization.profile.clone(),
+        organization.version,
+        organization.members.clone(),
+        organization.roles.clone(),
+        organization.projects.clone(),
+        organization.resources.clone(),
+    )
+}
+
+/// Everything that the port shows of a store.
+pub fn everything<S: Store>(store: &S) -> impl PartialEq + std::fmt::Debug + use<S> {
+    let ids = store.organizations(None, usize::MAX).unwrap();
+    let loaded: Vec<_> = ids
+        .iter()
+        .map(|id| {
+            store
+                .load(id)
+                .unwrap()
+                .map(|(loaded, at)| (shown(&loaded), at))
+                .unwrap()
+        })
+        .collect();
+    (
+        store.head(),
+        ids,
+        loaded,
+        store.history(Sequence(0), usize::MAX).unwrap(),
+    )
+}
+
+fn with_answer(mut commit: Commit, request: &str, expires_at: i64) -> Commit {
+    commit.idempotency = Some(idempotency(
+        commit.organization.as_str(),
+        request,
+        expires_at,
+    ));
+    commit
+}
+
+pub fn an_empty_store_has_an_empty_head<F: Fixture>() {
+    let (_place, store) = F::fresh();
+    assert_eq!(store.head(), Head::default());
+    assert!(store.organizations(None, 10).unwrap().is_empty());
+    assert!(store.load(&organization("a")).unwrap().is_none());
+    assert!(store.remembered(&key("a", "r")).unwrap().is_none());
+    assert!(store.history(Sequence(0), 10).unwrap().is_empty());
+}
+
+pub fn sequences_have_no_gaps_and_the_chain_can_be_recomputed<F: Fixture>() {
+    let (place, store) = F::fresh();
+    for (position, id) in ["a", "b", "c"].into_iter().enumerate() {
+        let made = make(&*store, with_answer(create(id), "r", 2_000)).unwrap();
+        assert_eq!(made, Sequence(position as u64 + 1));
+        assert!(make(&*store, create(id)).is_err());
+    }
+    make(
+        &*store,
+        commit("b", Some(1), 2, samples::changes("text")[1..9].to_vec()),
+    )
+    .unwrap();
+
+    let store = place.reopen(store);
+    let history = store.history(Sequence(0), 100).unwrap();
+    let mut head = Head::default();
+    for entry in &history {
+        let sealed = Entry::from(entry.clone()).seal().unwrap();
+        head = Head {
+            sequence: Sequence(head.sequence.0 + 1),
+            chain: link(&head.chain, &sealed),
+        };
+        assert_eq!((entry.sequence, entry.chain), (head.sequence, head.chain));
+    }
+    assert_eq!(history.len(), 4);
+    assert_eq!(store.head(), head);
+    for after in 0..6 {
+        for limit in 0..4 {
+            let page = store.history(Sequence(after), limit).unwrap();
+            let expected: Vec<_> = history
+                .iter()
+                .skip(after as usize)
+                .take(limit)
+                .cloned()
+                .collect();
+            assert_eq!(page, expected, "after {after}, limit {limit}");
+        }
+    }
+}
+
+pub fn a_conflict_leaves_nothing_behind<F: Fixture>() {
+    let (_place, store) = F::fresh();
+    make(&*store, create("a")).unwrap();
+    let before = everything(&*store);
+    for expected in [None, Some(0), Some(2)] {
+        let called = Arc::new(Mutex::new(false));
+        let mut stale = commit("a", expected, 3, vec![put_profile("a", "stale", 3)]);
+        stale = with_answer(stale, "r", 9_000);
+        let witness = Arc::clone(&called);
+        stale.on_commit = Box::new(move |_| *witness.lock().unwrap() = true);
+
+        assert!(matches!(make(&*store, stale), Err(CommitError::Conflict)));
+
+        assert!(!*called.lock().unwrap());
+        assert!(store.remembered(&key("a", "r")).unwrap().is_none());
+    }
+    assert_eq!(everything(&*store), before);
+}
+
+pub fn an_organization_is_created_once<F: Fixture>() {
+    let (_place, store) = F::fresh();
+    assert!(matches!(
+        make(&*store, commit("a", Some(1), 2, vec![put_member("u", 2)])),
+        Err(CommitError::Conflict)
+    ));
+    make(&*store, create("a")).unwrap();
+    assert!(matches!(
+        make(&*store, create("a")),
+        Err(CommitError::Conflict)
+    ));
+    assert_eq!(store.head().sequence, Sequence(1));
+}
+
+pub fn a_commit_without_a_profile_is_refused<F: Fixture>() {
+    let (_place, store) = F::fresh();
+    let refused = [
+        commit("a", None, 1, vec![]),
+        commit("a", None, 1, vec![put_member("u", 1)]),
+        commit("a", None, 1, vec![put_profile("b", "another", 1)]),
+        commit(
+            "a",
+            None,
+            1,
+            vec![
+                put_profile("a", "x", 1),
+                RecordChange::DeleteOrganization,
+                put_member("u", 1),
+            ],
+        ),
+    ];
+    for commit in refused {
+        assert!(matches!(
+            make(&*store, commit),
+            Err(CommitError::Unavailable(_))
+        ));
+    }
+    assert_eq!(store.head(), Head::default());
+}
+
+pub fn a_repeated_request_gets_the_first_answer<F: Fixture>() {
+    let (place, store) = F::fresh();
+    make(&*store, with_answer(create("a"), "r", 2_000)).unwrap();
+    make(&*store, commit("a", Some(1), 2, vec![put_member("u", 2)])).unwrap();
+    let store = place.reopen(store);
+    let before = everything(&*store);
+
+    // Whatever version the repetition was decided on, and also when it's for a new organization.
+    for expected in [None, Some(1), Some(2)] {
+        let again = commit("a", expected, 7, vec![put_profile("a", "again", 7)]);
+        match make(&*store, with_answer(again, "r", 5_000)) {
+            Err(CommitError::AlreadyDone(remembered)) => {
+                let Idempotent {
+                    fingerprint,
+                    outcome,
+                } = answer("r");
+                let expected = Remembered {
+                    fingerprint,
+                    sequence: Sequence(1),
+                    outcome,
+                    expires_at: Moment(2_000),
+                };
+                assert_eq!(*remembered, expected);
+                assert_eq!(store.remembered(&key("a", "r")).unwrap(), Some(expected));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    assert_eq!(everything(&*store), before);
+    make(&*store, with_answer(create("b"), "r", 2_000)).unwrap();
+    make(
+        &*store,
+        with_answer(commit("a", Some(2), 3, vec![]), "r2", 2_000),
+    )
+    .unwrap();
+    assert_eq!(
+        store.remembered(&key("b", "r")).unwrap().unwrap().sequence,
+        Sequence(3)
+    );
+}
+
+struct Idempotent {
+    fingerprint: [u8; 32],
+    outcome: Outcome,
+}
+
+fn answer(request: &str) -> Idempotent {
+    Idempotent {
+        fingerprint: [9; 32],
+        outcome: Outcome::Member(Arc::new(member("u", request, 2))),
+    }
+}
+
+pub fn an_expired_answer_no_longer_counts<F: Fixture>() {
+    let (place, store) = F::fresh();
+    make(&*store, with_answer(create("a"), "r", 1_500)).unwrap();
+    let mut later = with_answer(commit("a", Some(1), 2, vec![]), "r", 9_000);
+    later.at = Moment(1_500);
+    make(&*store, later).unwrap();
+
+    let remembered = store.remembered(&key("a", "r")).unwrap().unwrap();
+    assert_eq!(
+        (remembered.sequence, remembered.expires_at),
+        (Sequence(2), Moment(9_000))
+    );
+
+    // What replaced the expired answer outlives every clearing away of expired ones.
+    let store = place.reopen(store);
+    for version in 2..20 {
+        let mut filler = with_answer(
+            commit("a", Some(version), version + 1, vec![]),
+            &format!("filler{version}"),
+            3_000,
+        );
+        filler.at = Moment(4_000);
+        make(&*store, filler).unwrap();
+    }
+    assert_eq!(
+        store.remembered(&key("a", "r")).unwrap().unwrap().sequence,
+        Sequence(2)
+    );
+}
+
+pub fn on_commit_runs_in_order_before_head_and_answer_show_it<F: Fixture>() {
+    let (_place, store) = F::fresh();
+    let published = Arc::new(Mutex::new(Vec::new()));
+    let futures: Vec<_> = (0..200)
+        .map(|position| {
+            let mut commit = create(&format!("o{position}"));
+            let (published, witness) = (Arc::clone(&published), Arc::downgrade(&store));
+            commit.on_commit = Box::new(move |sequence| {
+                if let Some(store) = witness.upgrade() {
+                    assert!(store.head().sequence < sequence, "head was shown too early");
+                }
+                published.lock().unwrap().push(sequence);
+            });
+            store.commit(commit)
+        })
+        .collect();
+    for (position, future) in futures.into_iter().enumerate() {
+        let sequence = run(future).unwrap();
+        assert_eq!(
+            sequence,
+            Sequence(position as u64 + 1),
+            "not in the order of calls"
+        );
+        assert!(
+            published.lock().unwrap().contains(&sequence),
+            "answered before it was published"
+        );
+        assert!(
+            store.head().sequence >= sequence,
+            "answered before the head showed it"
+        );
+    }
+    let expected: Vec<_> = (1..=200).map(Sequence).collect();
+    assert_eq!(*published.lock().unwrap(), expected);
+}
+
+pub fn a_panic_in_on_commit_harms_nobody<F: Fixture>() {
+    let (_place, store) = F::fresh();
+    let mut bad = create("a");
+    bad.on_commit = Box::new(|_| panic!("on purpose"));
+    assert_eq!(make(&*store, bad).unwrap(), Sequence(1));
+    assert_eq!(make(&*store, create("b")).unwrap(), Sequence(2));
+    assert_eq!(store.head().sequence, Sequence(2));
+}
+
+pub fn every_kind_of_record_is_loaded_as_it_was_put<F: Fixture>() {
+    let (place, store) = F::fresh();
+    let hostile = profile("o", samples::HOSTILE, 1);
+    let mut expected = Organization::empty(Arc::new(hostile), Version(1));
+    let records = samples::changes(samples::HOSTILE)[..9].to_vec();
+    records.iter().for_each(|change| expected.put(change));
+    make(&*store, commit("o", None, 1, records)).unwrap();
+    assert_loads(&*store, &expected, Sequence(1));
+    let store = place.reopen(store);
+    assert_loads(&*store, &expected, Sequence(1));
+
+    let deletions = vec![
+        RecordChange::DeleteMember(UserId::new("u")),
+        RecordChange::DeleteRole(expected.roles.keys().next().unwrap().clone()),
+        RecordChange::DeleteProject(expected.projects.keys().next().unwrap().clone()),
+        RecordChange::DeleteResource(expected.resources.keys().next().unwrap().clone()),
+        put_member("v", 2),
+    ];
+    let expected = expected.apply(&deletions);
+    make(&*store, commit("o", Some(1), 2, deletions)).unwrap();
+    assert_loads(&*store, &expected, Sequence(2));
+    assert_loads(&*place.reopen(store), &expected, Sequence(2));
+}
+
+fn assert_loads(store: &impl Store, expected: &Organization, at: Sequence) {
+    let (loaded, sequence) = store.load(expected.id()).unwrap().unwrap();
+    assert_eq!(shown(&loaded), shown(expected));
+    assert_eq!(sequence, at);
+}
+
+pub fn a_deleted_organization_leaves_no_records_and_may_come_back<F: Fixture>() {
+    let (place, store) = F::fresh();
+    make(&*store, create("a")).unwrap();
+    make(&*store, create("b")).unwrap();
+    let neighbour = shown(&store.load(&organization("b")).unwrap().unwrap().0);
+    // Put and deleted at once: the put must not outlive the deletion.
+    let records = vec![put_member("late", 2), RecordChange::DeleteOrganization];
+    make(
+        &*store,
+        with_answer(commit("a", Some(1), 2, records), "gone", 2_000),
+    )
+    .unwrap();
+
+    assert!(store.load(&organization("a")).unwrap().is_none());
+    assert_eq!(store.organizations(None, 9).unwrap(), [organization("b")]);
+    assert!(matches!(
+        make(&*store, commit("a", Some(2), 3, vec![])),
+        Err(CommitError::Conflict)
+    ));
+    assert!(store.remembered(&key("a", "gone")).unwrap().is_some());
+
+    let again = commit("a", None, 3, vec![put_profile("a", "second", 3)]);
+    make(&*store, again).unwrap();
+    let store = place.reopen(store);
+    let expected = Organization::empty(Arc::new(profile("a", "second", 3)), Version(3));
+    assert_loads(&*store, &expected, Sequence(4));
+    assert_eq!(
+        shown(&store.load(&organization("b")).unwrap().unwrap().0),
+        neighbour
+    );
+
+    let replaced = vec![
+        RecordChange::DeleteOrganization,
+        put_profile("a", "third", 4),
+    ];
+    make(&*store, commit("a", Some(3), 4, replaced)).unwrap();
+    let expected = Organization::empty(Arc::new(profile("a", "third", 4)), Version(4));
+    assert_loads(&*store, &expected, Sequence(5));
+}
+
+pub fn a_big_organization_is_written_and_deleted_whole<F: Fixture>() {
+    let (place, store) = F::fresh();
+    let mut records = vec![put_profile("big", "big", 1)];
+    records.extend((0..1_000).map(|user| put_member(&format!("u{user}"), 1)));
+    make(&*store, create("a")).unwrap();
+    make(
+        &*store,
+        with_answer(commit("big", None, 1, records), "r", 2_000),
+    )
+    .unwrap();
+    let store = place.reopen(store);
+    assert_eq!(
+        store
+            .load(&organization("big"))
+            .unwrap()
+            .unwrap()
+            .0
+            .members
+            .len(),
+        1_000
+    );
+
+    // All in flight at once, so that they may share a group.
+    let futures = [
+        store.commit(commit("big", Some(1), 2, vec![put_member("late", 2)])),
+        store.commit(commit(
+            "big",
+            Some(2),
+            3,
+            vec![RecordChange::DeleteOrganization],
+        )),
+        store.commit(commit("big", None, 4, vec![put_profile("big", "new", 4)])),
+    ];
+    for future in futures {
+        run(future).unwrap();
+    }
+    let store = place.reopen(store);
+    let (loaded, sequence) = store.load(&organization("big")).unwrap().unwrap();
+    assert_eq!((loaded.members.len(), sequence), (0, Sequence(5)));
+    assert!(store.load(&organization("a")).unwrap().is_some());
+}
+
+pub fn organizations_are_paged_in_order<F: Fixture>() {
+    let (_place, store) = F::fresh();
+    let mut ids = [
+        "b",
+        "a",
+        "a!",
+        "ab",
+        "a~",
+        "~",
+        "!",
+        "A",
+        &"z".repeat(128),
+        "a\0b",
+        "a\0",
+    ]
+    .map(organization)
+    .to_vec();
+    for id in &ids {
+        make(&*store, create(id.as_str())).unwrap();
+    }
+    ids.sort();
+    for limit in 1..=ids.len() + 1 {
+        let mut seen: Vec<OrganizationId> = Vec::new();
+        loop {
+            let page = store.organizations(seen.last(), limit).unwrap();
+            if page.is_empty() {
+                break;
+            }
+            assert!(page.len() <= limit);
+            seen.extend(page);
+        }
+        assert_eq!(seen, ids, "pages of {limit}");
+    }
+    assert!(store.organizations(None, 0).unwrap().is_empty());
+    // The place to go on from need not exist.
+    let after = store.organizations(Some(&organization("a\"")), 1).unwrap();
+    assert_eq!(after, [organization("ab")]);
+}
+
+pub fn ids_that_begin_alike_do_not_mix<F: Fixture>() {
+    let (_place, store) = F::fresh();
+    for id in ["a", "ab", "a\0", "a\0\u{1}"] {
+        make(&*store, create(id)).unwrap();
+    }
+    let delete = commit("a", Some(1), 2, vec![RecordChange::DeleteOrganization]);
+    make(&*store, delete).unwrap();
+    for id in ["ab", "a\0", "a\0\u{1}"] {
+        assert_eq!(
+            store
+                .load(&organization(id))
+                .unwrap()
+                .unwrap()
+                .0
+                .members
+                .len(),
+            1,
+            "{id:?}"
+        );
+    }
+    assert!(store.load(&organization("a")).unwrap().is_none());
+}
+
+pub fn a_record_that_is_too_large_is_refused_before_anything_is_written<F: Fixture>() {
+    let (_place, store) = F::fresh();
+    make(&*store, create("a")).unwrap();
+    let before = everything(&*store);
+    let huge = Arc::new(member("u", &"x".repeat(MAX_RECORD_BYTES), 2));
+    let record = commit(
+        "a",
+        Some(1),
+        2,
+        vec![RecordChange::PutMember(Arc::clone(&huge))],
+    );
+    let mut answer = with_answer(commit("a", Some(1), 2, vec![]), "r", 2_000);
+    if let Some(idempotency) = &mut answer.idempotency {
+        idempotency.outcome = Outcome::Member(huge);
+    }
+    for commit in [record, answer] {
+        match make(&*store, commit) {
+            Err(CommitError::TooLarge { bytes, limit }) => {
+                assert!(bytes > limit && limit == MAX_RECORD_BYTES);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(everything(&*store), before);
+}
+
+pub fn many_tasks_write_to_many_organizations<F: Fixture>() {
+    let (place, store) = F::fresh();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .build()
+        .unwrap();
+    let tasks: Vec<_> = (0..32)
+        .map(|task| {
+            let store = Arc::clone(&store);
+            runtime.spawn(async move {
+                let id = format!("o{task}");
+                store.commit(create(&id)).await.unwrap();
+                for version in 1..20 {
+                    let records = vec![put_member(&format!("u{version}"), version + 1)];
+                    store
+                        .commit(commit(&id, Some(version), version + 1, records))
+                        .await
+                        .unwrap();
+                    let loaded = store.load(&organization(&id)).unwrap().unwrap().0;
+                    assert_eq!(loaded.version, Version(version + 1));
+                    assert_eq!(loaded.members.len() as u64, version + 1);
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        runtime.block_on(task).unwrap();
+    }
+    drop(runtime);
+    let store = place.reopen(store);
+    assert_eq!(store.head().sequence, Sequence(32 * 20));
+    let history = store.history(Sequence(0), 10_000).unwrap();
+    assert!(history.iter().map(|entry| entry.sequence.0).eq(1..=640));
+}
+
+pub fn only_one_of_many_rivals_wins<F: Fixture>() {
+    let (_place, store) = F::fresh();
+    make(&*store, create("a")).unwrap();
+    let rivals: Vec<_> = (0..64)
+        .map(|rival| {
+            let records = vec![put_member(&format!("u{rival}"), 2)];
+            store.commit(commit("a", Some(1), 2, records))
+        })
+        .collect();
+    let made: Vec<_> = rivals.into_iter().map(run).filter_map(Result::ok).collect();
+    assert_eq!(made, [Sequence(2)]);
+    assert_eq!(
+        store
+            .load(&organization("a"))
+            .unwrap()
+            .unwrap()
+            .0
+            .members
+            .len(),
+        2
+    );
+
+    let twins: Vec<_> = (0..8)
+        .map(|_| store.commit(with_answer(commit("a", Some(2), 3, vec![]), "same", 2_000)))
+        .collect();
+    for (position, twin) in twins.into_iter().enumerate() {
+        match (position, run(twin)) {
+            (0, Ok(sequence)) => assert_eq!(sequence, Sequence(3)),
+            (_, Err(CommitError::AlreadyDone(first))) => assert_eq!(first.sequence, Sequence(3)),
+            (_, other) => panic!("{other:?}"),
+        }
+    }
+}
+
+/// One thing that a random run may do.
+#[derive(Clone, Debug)]
+enum Step {
+    Write {
+        organization: u8,
+        users: Vec<u8>,
+        removed: Option<u8>,
+        stale: bool,
+    },
+    Delete {
+        organization: u8,
+    },
+    Repeat {
+        organization: u8,
+    },
+    Reopen,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let write = (
+        0..4u8,
+        prop::collection::vec(0..6u8, 0..4),
+        prop::option::of(0..6u8),
+        0..8u8,
+    )
+        .prop_map(|(organization, users, removed, stale)| Step::Write {
+            organization,
+            users,
+            removed,
+            stale: stale == 0,
+        });
+    let step = prop_oneof![
+        12 => write,
+        2 => (0..4u8).prop_map(|organization| Step::Delete { organization }),
+        2 => (0..4u8).prop_map(|organization| Step::Repeat { organization }),
+        1 => Just(Step::Reopen),
+    ];
+    prop::collection::vec(step, 1..40)
+}
+
+/// What a store should hold: one organization value for each id, and a count.
+#[derive(Default)]
+struct Model {
+    organizations: BTreeMap<String, (Organization, Sequence)>,
+    last_versions: BTreeMap<String, u64>,
+    made: u64,
+}
+
+impl Model {
+    fn take(&mut self, store: &impl Store, step: &Step) {
+        match step {
+            Step::Write {
+                organization,
+                users,
+                removed,
+                stale,
+            } => {
+                let id = format!("o{organization}");
+                let version = self.next_version(&id);
+                let mut records: Vec<_> = users
+                    .iter()
+                    .map(|user| put_member(&format!("u{user}"), version))
+                    .collect();
+                records.extend(
+                    removed.map(|user| RecordChange::DeleteMember(UserId::new(format!("u{user}")))),
+                );
+                records.push(put_profile(&id, "model", version));
+                self.write(store, &id, version, records, *stale);
+            }
+            Step::Delete { organization } => {
+                let id = format!("o{organization}");
+                let version = self.next_version(&id);
+                let stale = !self.organizations.contains_key(&id);
+                self.write(
+                    store,
+                    &id,
+                    version,
+                    vec![RecordChange::DeleteOrganization],
+                    stale,
+                );
+            }
+            Step::Repeat { organization } => {
+                let id = format!("o{organization}");
+                let version = self.last_versions.get(&id).copied().unwrap_or_default();
+                let again = commit(&id, None, 1, vec![put_profile(&id, "repeated", 1)]);
+                if version > 0 {
+                    let again = with_answer(again, &format!("r{version}"), 5_000);
+                    assert!(matches!(
+                        make(store, again),
+                        Err(CommitError::AlreadyDone(_))
+                    ));
+                }
+            }
+            Step::Reopen => {}
+        }
+    }
+
+    fn next_version(&self, id: &str) -> u64 {
+        self.last_versions.get(id).copied().unwrap_or_default() + 1
+    }
+
+    fn write(
+        &mut self,
+        store: &impl Store,
+        id: &str,
+        version: u64,
+        records: Vec<RecordChange>,
+        stale: bool,
+    ) {
+        let current = self.organizations.get(id).map(|(kept, _)| kept.version.0);
+        let expected = if stale { Some(version + 7) } else { current };
+        let made = make(
+            store,
+            with_answer(
+                commit(id, expected, version, records.clone()),
+                &format!("r{version}"),
+                5_000,
+            ),
+        );
+        if stale {
+            assert!(matches!(made, Err(CommitError::Conflict)));
+            return;
+        }
+        self.made += 1;
+        self.last_versions.insert(id.to_owned(), version);
+        assert_eq!(made.unwrap(), Sequence(self.made));
+        if matches!(records.as_slice(), [RecordChange::DeleteOrganization]) {
+            self.organizations.remove(id);
+            return;
+        }
+        let start = self.organizations.remove(id).map_or_else(
+            || Organization::empty(Arc::new(profile(id, "model", version)), Version(0)),
+            |(kept, _)| kept,
+        );
+        let mut next = start.apply(&records);
+        next.version = Version(version);
+        self.organizations
+            .insert(id.to_owned(), (next, Sequence(self.made)));
+    }
+
+    fn check(&self, store: &impl Store) {
+        assert_eq!(store.head().sequence, Sequence(self.made));
+        let ids: Vec<_> = self
+            .organizations
+            .keys()
+            .map(|id| organization(id))
+            .collect();
+        assert_eq!(store.organizations(None, 100).unwrap(), ids);
+        for (expected, sequence) in self.organizations.values() {
+            assert_loads(store, expected, *sequence);
+        }
+        assert_eq!(
+            store.history(Sequence(0), 1_000).unwrap().len() as u64,
+            self.made
+        );
+    }
+}
+
+pub fn random_commits_agree_with_a_naive_model<F: Fixture>() {
+    let config = ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(12)
+    };
+    proptest!(config, |(steps in steps())| {
+        let (place, mut store) = F::fresh();
+        let mut model = Model::default();
+        for step in &steps {
+            if matches!(step, Step::Reopen) {
+                store = place.reopen(store);
+            }
+            model.take(&*store, step);
+        }
+        model.check(&*store);
+        model.check(&*place.reopen(store));
+    });
+}

@@ -1,0 +1,198 @@
+//! How domain values become bytes that can be trusted when they come back.
+//!
+//! Each value is sealed on its own: one byte that names the version of its
+//! shape, eight bytes of SHA-256 over that byte and the body, and the body as
+//! JSON of a private mirror of the domain type ([`mirror`]). The check is our
+//! own because no engine underneath can be relied on to notice every flipped
+//! bit; the version byte is what lets an old record be upgraded while it is
+//! read, so that a new release never has to rewrite a store.
+//!
+//! The bytes are canonical: equal values have equal bytes, because fields have
+//! a fixed order and every map and set is written in its own order. The hash
+//! chain ([`link`]) rests on that.
+//!
+//! This file knows nothing of keys, files or engines.
+
+mod mirror;
+#[cfg(test)]
+mod tests;
+
+use sha2::{Digest, Sha256};
+
+use super::{Chain, HistoryEntry, HistoryEvent, Idempotency, Remembered};
+use crate::domain::change::{Outcome, RecordChange};
+use crate::domain::identifiers::OrganizationId;
+use crate::domain::organization::{
+    Member, Moment, Profile, Project, RegisteredResource, Role, Version,
+};
+
+/// The largest sealed record or remembered answer, in bytes.
+pub const MAX_RECORD_BYTES: usize = 64 * 1024 - 1;
+
+/// The largest sealed commit, in bytes.
+pub const MAX_COMMIT_BYTES: usize = 64 * 1024 * 1024;
+
+const CHECK_BYTES: usize = 8;
+const SEAL_BYTES: usize = 1 + CHECK_BYTES;
+
+/// Why bytes are not the record they should be.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// There are fewer bytes than any record has.
+    #[error("{0} bytes are too few for a record")]
+    TooShort(usize),
+    /// The bytes are not those that were written.
+    #[error("the check of a record does not match its bytes")]
+    Check,
+    /// A later release wrote this, or nobody did.
+    #[error("a record has version {0}, which this release does not know")]
+    UnknownVersion(u8),
+    /// The bytes are as written, but do not have the shape of their version.
+    #[error("a record does not have the shape of its version: {0}")]
+    Shape(String),
+}
+
+/// Why a value could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("a record can't be written")]
+pub struct EncodeError(#[from] serde_json::Error);
+
+/// A commit as the history keeps it, before it has a position: what the chain is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The organization that changes.
+    pub organization: OrganizationId,
+    /// The version it has afterwards.
+    pub version: Version,
+    /// When it was decided.
+    pub at: Moment,
+    /// What changes.
+    pub records: Vec<RecordChange>,
+    /// What the history says about it.
+    pub event: HistoryEvent,
+}
+
+impl From<HistoryEntry> for Entry {
+    fn from(entry: HistoryEntry) -> Self {
+        Self {
+            organization: entry.organization,
+            version: entry.version,
+            at: entry.at,
+            records: entry.records,
+            event: entry.event,
+        }
+    }
+}
+
+/// A value that has a sealed form.
+pub trait Stored: Sized + sealed::Body {
+    /// The canonical sealed bytes.
+    fn seal(&self) -> Result<Vec<u8>, EncodeError> {
+        let mut body = Vec::new();
+        self.write_body(&mut body)?;
+        Ok(seal_body(Self::VERSION, &body))
+    }
+
+    /// The value that was sealed, upgraded to today's shape.
+    fn unseal(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let (version, body) = unseal_body(bytes)?;
+        Self::read_body(version, body)
+    }
+}
+
+/// Seals bytes that an adapter made itself.
+pub(super) fn seal_body(version: u8, body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(SEAL_BYTES.saturating_add(body.len()));
+    bytes.push(version);
+    bytes.extend_from_slice(&check(version, body));
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+/// The version and the body of sealed bytes.
+pub(super) fn unseal_body(bytes: &[u8]) -> Result<(u8, &[u8]), DecodeError> {
+    let short = DecodeError::TooShort(bytes.len());
+    let Some((version, rest)) = bytes.split_first() else {
+        return Err(short);
+    };
+    let Some((stored, body)) = rest.split_at_checked(CHECK_BYTES) else {
+        return Err(short);
+    };
+    if stored != check(*version, body) {
+        return Err(DecodeError::Check);
+    }
+    Ok((*version, body))
+}
+
+mod sealed {
+    use super::{DecodeError, EncodeError};
+
+    pub trait Body: Sized {
+        /// The version of the shape that is written today.
+        const VERSION: u8;
+        fn write_body(&self, to: &mut Vec<u8>) -> Result<(), EncodeError>;
+        fn read_body(version: u8, body: &[u8]) -> Result<Self, DecodeError>;
+    }
+}
+
+/// Ties a value to its mirror. A second version of a shape gets a second
+/// mirror and a second arm, which converts the old mirror to today's value.
+macro_rules! stored {
+    ($($value:ty => $mirror:ident),* $(,)?) => {$(
+        impl sealed::Body for $value {
+            const VERSION: u8 = 1;
+
+            fn write_body(&self, to: &mut Vec<u8>) -> Result<(), EncodeError> {
+                Ok(serde_json::to_writer(to, &mirror::$mirror::from(self))?)
+            }
+
+            fn read_body(version: u8, body: &[u8]) -> Result<Self, DecodeError> {
+                match version {
+                    1 => serde_json::from_slice::<mirror::$mirror<'_>>(body)
+                        .map(Into::into)
+                        .map_err(|fault| DecodeError::Shape(fault.to_string())),
+                    other => Err(DecodeError::UnknownVersion(other)),
+                }
+            }
+        }
+
+        impl Stored for $value {}
+    )*};
+}
+
+stored! {
+    Profile => Profile1,
+    Member => Member1,
+    Role => Role1,
+    Project => Project1,
+    RegisteredResource => Resource1,
+    RecordChange => Change1,
+    Outcome => Outcome1,
+    HistoryEvent => Event1,
+    Entry => Entry1,
+    Idempotency => Idempotency1,
+    Remembered => Remembered1,
+}
+
+/// The next link of the chain: SHA-256 over the previous one and a sealed [`Entry`].
+pub fn link(previous: &Chain, entry: &[u8]) -> Chain {
+    Sha256::new()
+        .chain_update(previous)
+        .chain_update(entry)
+        .finalize()
+        .into()
+}
+
+/// The first eight bytes of SHA-256 over the version and the body.
+fn check(version: u8, body: &[u8]) -> [u8; CHECK_BYTES] {
+    let digest: [u8; 32] = Sha256::new()
+        .chain_update([version])
+        .chain_update(body)
+        .finalize()
+        .into();
+    let mut check = [0; CHECK_BYTES];
+    for (to, from) in check.iter_mut().zip(digest) {
+        *to = from;
+    }
+    check
+}

@@ -1,0 +1,134 @@
+//! What sealed bytes must keep, and what they must refuse.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::organization::MemberStatus;
+use crate::store::Sequence;
+use crate::store::samples::{self, HOSTILE};
+
+fn round_trips<T: Stored + PartialEq + Debug + Clone>(value: &T) {
+    let bytes = value.seal().unwrap();
+    assert_eq!(&T::unseal(&bytes).unwrap(), value);
+    assert_eq!(value.clone().seal().unwrap(), bytes);
+}
+
+fn outcomes(text: &str) -> Vec<Outcome> {
+    vec![
+        Outcome::Profile(Arc::new(samples::profile("o", text, 1))),
+        Outcome::Member(Arc::new(samples::member("u", text, 2))),
+        Outcome::Role(Arc::new(samples::role("r", text, 3))),
+        Outcome::Project(Arc::new(samples::project("p", text, 4))),
+        Outcome::Resource(Arc::new(samples::resource("x", text, 5))),
+        Outcome::Count(u64::MAX),
+        Outcome::Nothing,
+    ]
+}
+
+fn entry(text: &str) -> Entry {
+    Entry {
+        organization: samples::organization("o"),
+        version: Version(3),
+        at: Moment(4),
+        records: samples::changes(text),
+        event: samples::event(text),
+    }
+}
+
+fn everything_round_trips(text: &str) {
+    round_trips(&samples::profile("o", text, 1));
+    round_trips(&samples::member("u", text, 2));
+    round_trips(&samples::role("r", text, 3));
+    round_trips(&samples::project("p", text, 4));
+    round_trips(&samples::resource("x", text, 5));
+    round_trips(&samples::event(text));
+    round_trips(&samples::idempotency("o", text, 8));
+    round_trips(&entry(text));
+    samples::changes(text).iter().for_each(round_trips);
+    for outcome in outcomes(text) {
+        round_trips(&outcome);
+        round_trips(&Remembered {
+            fingerprint: [1; 32],
+            sequence: Sequence(5),
+            outcome,
+            expires_at: Moment(-1),
+        });
+    }
+}
+
+#[test]
+fn every_kind_of_record_round_trips_with_plain_and_with_hostile_text() {
+    for text in ["", "plain", HOSTILE] {
+        everything_round_trips(text);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn any_text_round_trips(text in any::<String>()) {
+        everything_round_trips(&text);
+    }
+
+    #[test]
+    fn any_bytes_are_refused_without_a_panic(bytes in any::<Vec<u8>>()) {
+        prop_assert!(Entry::unseal(&bytes).is_err());
+        prop_assert!(Member::unseal(&bytes).is_err());
+    }
+}
+
+#[test]
+fn every_flipped_bit_and_every_cut_is_noticed() {
+    let bytes = samples::member("u", HOSTILE, 2).seal().unwrap();
+    for position in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[position] ^= 0x10;
+        assert_eq!(
+            Member::unseal(&damaged),
+            Err(DecodeError::Check),
+            "byte {position}"
+        );
+        assert!(
+            Member::unseal(&bytes[..position]).is_err(),
+            "cut at {position}"
+        );
+    }
+}
+
+#[test]
+fn a_version_from_the_future_is_named() {
+    let body = b"{}";
+    let mut bytes = vec![9];
+    bytes.extend(check(9, body));
+    bytes.extend(body);
+    assert_eq!(Profile::unseal(&bytes), Err(DecodeError::UnknownVersion(9)));
+}
+
+#[test]
+fn a_record_of_another_kind_is_refused() {
+    let bytes = samples::role("r", "text", 1).seal().unwrap();
+    assert!(matches!(Member::unseal(&bytes), Err(DecodeError::Shape(_))));
+}
+
+/// These bytes were written by the first release. They must be readable for ever.
+#[test]
+fn version_1_is_read_from_its_fixed_bytes() {
+    let body: &[u8] = br#"{"user":"auth0|42","display_name":"Ann","email":"a@x","status":"suspended","roles":["dev"],"project_roles":[["p1",[]]],"overrides":[["p2",{"roles":["dev"],"permissions":{"every":["account"],"actions":[["always",["A"]],["own",[]],[{"condition":"c"},["B"]]]},"set_at":7}]],"default_roles":[[9,["dev"]],[10,[]]],"joined_at":-1,"membership":1,"version":2}"#;
+    let mut bytes = vec![1, 0x69, 0x67, 0x89, 0xC7, 0xF4, 0xCA, 0x7F, 0xDF];
+    bytes.extend(body);
+
+    let member = Member::unseal(&bytes).unwrap();
+
+    assert_eq!(member.user.as_str(), "auth0|42");
+    assert_eq!(member.status, MemberStatus::Suspended);
+    assert_eq!(member.default_roles.len(), 2);
+    assert_eq!(
+        member.seal().unwrap(),
+        bytes,
+        "version 1 is still what is written"
+    );
+}

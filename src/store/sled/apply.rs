@@ -1,0 +1,280 @@
+//! Brings commits that are durable in the journal into sled.
+//!
+//! A batch has at most [`MAX_BATCH`] operations. A group of ordinary commits is
+//! one batch; a commit that is larger is applied in several, of which the first
+//! marks its organization as half applied and only the last carries the applied
+//! head. A process that dies in between replays the whole commit, which comes to
+//! the same: every operation says what shall be there, not what to do to it.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::PoisonError;
+
+use ::sled::Batch;
+
+use super::keys::{self, AnswerDigest, Place};
+use super::marks::{AppliedHead, OrganizationMark};
+use super::state::{State, unavailable};
+use crate::domain::change::RecordChange;
+use crate::domain::identifiers::OrganizationId;
+use crate::domain::organization::{Moment, Version};
+use crate::store::record::Stored;
+use crate::store::{CommitError, Head, Idempotency, ReadError, Remembered, admission};
+
+/// The most operations in one batch: sled's memory grows with the size of a batch.
+pub(super) const MAX_BATCH: usize = 256;
+
+/// Operations of a commit beside those on its records: mark, head, answer, its
+/// expiry and the expiry of the answer it replaces.
+const OVERHEAD: usize = 5;
+
+/// How many expired answers are forgotten with each group.
+const FORGOTTEN_AT_ONCE: usize = 16;
+
+/// A commit with its place in the history.
+#[derive(Debug)]
+pub(super) struct Settled {
+    /// The history up to and including it.
+    pub head: Head,
+    /// Whose records change.
+    pub organization: OrganizationId,
+    /// The version afterwards.
+    pub version: Version,
+    /// When it was decided.
+    pub at: Moment,
+    /// What changes.
+    pub writes: Writes,
+    /// What to remember.
+    pub answer: Option<(AnswerDigest, Remembered)>,
+}
+
+/// Record changes as operations on keys.
+#[derive(Debug, Default)]
+pub(super) struct Writes {
+    steps: Vec<Step>,
+    exists_after: bool,
+}
+
+#[derive(Debug)]
+enum Step {
+    Put(Vec<u8>, Vec<u8>),
+    Delete(Vec<u8>),
+    DeleteAll(Vec<u8>),
+}
+
+/// Why a group was not applied.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApplyError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("a record can't be written: {0}")]
+    Encode(#[from] crate::store::record::EncodeError),
+    #[error("sled panicked while it was written")]
+    Panic,
+}
+
+impl Writes {
+    /// The operations of `records`, if every record fits.
+    pub fn of(
+        organization: &OrganizationId,
+        records: &[RecordChange],
+    ) -> Result<Self, CommitError> {
+        let step = |change| {
+            let step = match (
+                keys::place(organization, change),
+                admission::seal_put(change)?,
+            ) {
+                (Place::Record(key), Some(value)) => Step::Put(key, value),
+                (Place::Record(key), None) => Step::Delete(key),
+                (Place::Everything(prefix), _) => Step::DeleteAll(prefix),
+            };
+            Ok(step)
+        };
+        let steps = records
+            .iter()
+            .map(step)
+            .collect::<Result<_, CommitError>>()?;
+        Ok(Self {
+            steps,
+            exists_after: admission::exists_after(records),
+        })
+    }
+
+    /// Whether the organization is there afterwards.
+    pub fn exists_after(&self) -> bool {
+        self.exists_after
+    }
+
+    /// How many operations in sled the commit is, nearly.
+    pub fn weight(&self) -> usize {
+        self.steps.len().saturating_add(OVERHEAD)
+    }
+
+    fn fits_a_batch(&self) -> bool {
+        let deletes_all = self
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::DeleteAll(_)));
+        !deletes_all && self.weight() <= MAX_BATCH - 2 * FORGOTTEN_AT_ONCE
+    }
+}
+
+/// A remembered answer with its key.
+pub(super) fn answer(idempotency: &Idempotency, head: &Head) -> (AnswerDigest, Remembered) {
+    let remembered = Remembered {
+        fingerprint: idempotency.fingerprint,
+        sequence: head.sequence,
+        outcome: idempotency.outcome.clone(),
+        expires_at: idempotency.expires_at,
+    };
+    (keys::digest(&idempotency.key), remembered)
+}
+
+impl State {
+    /// Applies commits that follow the applied head, in order.
+    pub fn apply(&self, group: &[Settled]) -> Result<(), ApplyError> {
+        #[cfg(test)]
+        self.faults.before_apply().map_err(unavailable)?;
+        let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        catch_unwind(AssertUnwindSafe(|| self.apply_group(group))).unwrap_or(Err(ApplyError::Panic))
+    }
+
+    fn apply_group(&self, group: &[Settled]) -> Result<(), ApplyError> {
+        let mut batch = Batch::default();
+        let mut weight = 2 * FORGOTTEN_AT_ONCE;
+        // First, so that an answer that replaces a forgotten one stays.
+        if let Some(last) = group.last() {
+            self.forget_expired(last.at, &mut batch)?;
+        }
+        for settled in group {
+            let fits = settled.writes.fits_a_batch();
+            weight = weight.saturating_add(settled.writes.weight());
+            if !fits || weight > MAX_BATCH {
+                self.write(std::mem::take(&mut batch))?;
+                weight = settled.writes.weight();
+            }
+            if fits {
+                settled
+                    .writes
+                    .steps
+                    .iter()
+                    .for_each(|step| step.add_to(&mut batch));
+                self.complete(settled, &mut batch)?;
+            } else {
+                self.apply_large(settled)?;
+                weight = 0;
+            }
+        }
+        self.write(batch)
+    }
+
+    fn apply_large(&self, settled: &Settled) -> Result<(), ApplyError> {
+        let changes: Vec<_> = self.net_changes(&settled.writes)?.into_iter().collect();
+        let mut chunks = changes.chunks(MAX_BATCH - OVERHEAD).peekable();
+        let mut batch = Batch::default();
+        batch.insert(
+            keys::organization(&settled.organization),
+            settled.mark(false),
+        );
+        while let Some(chunk) = chunks.next() {
+            for (key, value) in chunk {
+                match value {
+                    Some(value) => batch.insert(key.as_slice(), value.as_slice()),
+                    None => batch.remove(key.as_slice()),
+                }
+            }
+            if chunks.peek().is_some() {
+                self.write(std::mem::take(&mut batch))?;
+            }
+        }
+        self.complete(settled, &mut batch)?;
+        self.write(batch)
+    }
+
+    /// What each key shall hold after all steps; `None` for nothing.
+    fn net_changes(
+        &self,
+        writes: &Writes,
+    ) -> Result<BTreeMap<Vec<u8>, Option<Vec<u8>>>, ApplyError> {
+        let mut changes = BTreeMap::new();
+        for step in &writes.steps {
+            match step {
+                Step::Put(key, value) => {
+                    changes.insert(key.clone(), Some(value.clone()));
+                }
+                Step::Delete(key) => {
+                    changes.insert(key.clone(), None);
+                }
+                Step::DeleteAll(prefix) => {
+                    changes.values_mut().for_each(|value| *value = None);
+                    for key in self.database.scan_prefix(prefix).keys() {
+                        changes.insert(key.map_err(unavailable)?.to_vec(), None);
+                    }
+                }
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Adds what makes a commit whole.
+    fn complete(&self, settled: &Settled, batch: &mut Batch) -> Result<(), ApplyError> {
+        let mark = keys::organization(&settled.organization);
+        if settled.writes.exists_after {
+            batch.insert(mark, settled.mark(true));
+        } else {
+            batch.remove(mark);
+        }
+        if let Some((digest, remembered)) = &settled.answer {
+            if let Some(replaced) = self.answer(digest)? {
+                batch.remove(keys::expiry(replaced.expires_at, digest));
+            }
+            batch.insert(keys::answer(digest), remembered.seal()?);
+            batch.insert(keys::expiry(remembered.expires_at, digest), &[]);
+        }
+        batch.insert(keys::HEAD, AppliedHead(settled.head).seal());
+        Ok(())
+    }
+
+    fn forget_expired(&self, now: Moment, batch: &mut Batch) -> Result<(), ApplyError> {
+        let end = keys::expiries_from(Moment(now.0.saturating_add(1)));
+        let expired = self.database.range(vec![keys::EXPIRIES]..end).keys();
+        for key in expired.take(FORGOTTEN_AT_ONCE) {
+            let key = key.map_err(unavailable)?;
+            if let Some((moment, digest)) = keys::expiry_of(&key) {
+                let remembered = self.answer(&digest)?;
+                if remembered.is_some_and(|remembered| remembered.expires_at == moment) {
+                    batch.remove(keys::answer(&digest));
+                }
+            }
+            batch.remove(key);
+        }
+        Ok(())
+    }
+
+    fn write(&self, batch: Batch) -> Result<(), ApplyError> {
+        Ok(self.database.apply_batch(batch).map_err(unavailable)?)
+    }
+}
+
+impl Settled {
+    fn mark(&self, whole: bool) -> Vec<u8> {
+        let (version, sequence) = (self.version, self.head.sequence);
+        OrganizationMark {
+            version,
+            sequence,
+            whole,
+        }
+        .seal()
+    }
+}
+
+impl Step {
+    fn add_to(&self, batch: &mut Batch) {
+        match self {
+            Self::Put(key, value) => batch.insert(key.as_slice(), value.as_slice()),
+            Self::Delete(key) => batch.remove(key.as_slice()),
+            // Never in a commit that fits a batch: which keys it means depends on what is there.
+            Self::DeleteAll(_) => {}
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Faults that tests inject where no real one can be had: compiled for tests only.
+
+use std::io;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What is to go wrong next.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    /// The next append writes half of its bytes and then fails so.
+    pub append: Mutex<Option<io::ErrorKind>>,
+    /// No append can be made durable any more.
+    pub sync: AtomicBool,
+    /// Nothing more reaches sled, as if the process had been killed before.
+    pub apply: AtomicBool,
+}
+
+impl Faults {
+    pub fn before_append(
+        &self,
+        write: impl Fn(&[u8]) -> io::Result<()>,
+        frames: &[u8],
+    ) -> io::Result<()> {
+        let Some(kind) = self.append.lock().unwrap().take() else {
+            return Ok(());
+        };
+        write(&frames[..frames.len() / 2])?;
+        Err(kind.into())
+    }
+
+    pub fn before_sync(&self) -> io::Result<()> {
+        if self.sync.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::Other.into());
+        }
+        Ok(())
+    }
+
+    pub fn before_apply(&self) -> Result<(), ::sled::Error> {
+        if self.apply.load(Ordering::SeqCst) {
+            return Err(::sled::Error::ReportableBug("killed on purpose".to_owned()));
+        }
+        Ok(())
+    }
+}

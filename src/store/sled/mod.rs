@@ -1,0 +1,296 @@
+//! The embedded adapter: a hash-chained journal in front of sled.
+//!
+//! The journal is the truth and is durable before anything is answered; sled is
+//! the state after it, made for reading, and can always be made anew from it.
+//! Why so: sled 0.34.7 is fast and survives a killed process, but its flush is
+//! no fsync, it panics or shows an older state on damaged files, and it can't
+//! say what is missing. With the journal none of that loses a commit.
+//!
+//! ```text
+//! <directory>/lock              held by the process that has the store open
+//!             journal/<n>.log   segments, named by their first sequence
+//!             sled/             the state
+//!             sled.damaged-<n>/ what was once the state; kept for whoever asks why
+//! ```
+//!
+//! One thread writes ([`writer`]); any thread reads. Logical snapshots are
+//! deliberately absent so far: every segment of the journal is kept, so
+//! nothing needs them yet, and [`ReadError::Compacted`] does not occur unless
+//! someone deletes segments.
+//!
+//! This is the only module that knows sled.
+
+mod apply;
+#[cfg(test)]
+mod faults;
+mod frame;
+mod history;
+mod journal;
+mod keys;
+mod marks;
+mod open;
+mod place;
+mod scan;
+mod state;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel,
+};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::{Builder, JoinHandle, current};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use self::apply::Writes;
+use self::history::History;
+use self::journal::Journal;
+pub use self::open::{OpenError, Verification};
+use self::writer::{Message, Request, Shared, Writer};
+use super::record::Stored;
+use super::{
+    Commit, CommitError, CommitFuture, Head, HistoryEntry, IdempotencyKey, ReadError, Remembered,
+    Sequence, Store, admission,
+};
+use crate::domain::identifiers::OrganizationId;
+use crate::domain::organization::Organization;
+
+/// How a store is opened and run.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// How long to wait for another process to let the directory go.
+    pub lock_wait: Duration,
+    /// How many commits may wait before further ones are answered with [`CommitError::Busy`].
+    pub queue: usize,
+    /// The size from which on a segment of the journal is full, in bytes.
+    pub segment_bytes: u64,
+    /// How often sled is made durable.
+    pub checkpoint_interval: Duration,
+    /// After how many bytes of journal it is made durable in any case.
+    pub checkpoint_bytes: u64,
+    /// Below how many free bytes on the disk writes are answered with
+    /// [`CommitError::Full`]; `None` for 256 MiB or a tenth of it, whichever is more.
+    pub minimum_free_bytes: Option<u64>,
+    /// How much of sled is kept in memory, in bytes.
+    pub cache_bytes: u64,
+    /// How much is checked at the start.
+    pub verification: Verification,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self {
+            lock_wait: Duration::from_secs(10),
+            queue: 4096,
+            segment_bytes: 64 * 1024 * 1024,
+            checkpoint_interval: Duration::from_secs(1),
+            checkpoint_bytes: 64 * 1024 * 1024,
+            minimum_free_bytes: None,
+            cache_bytes: 64 * 1024 * 1024,
+            verification: Verification::Heads,
+        }
+    }
+}
+
+/// Keeps organizations and their history in a directory.
+///
+/// Dropping it answers what waits, makes everything durable and lets the
+/// directory go.
+pub struct SledStore {
+    shared: Arc<Shared>,
+    messages: Option<SyncSender<Message>>,
+    writer: Option<JoinHandle<()>>,
+    /// Dropped to stop the clock.
+    running: Option<std::sync::mpsc::Sender<()>>,
+    clock: Option<JoinHandle<()>>,
+}
+
+impl SledStore {
+    /// Opens or creates the store in `directory`, healing what can be healed.
+    pub fn open(directory: &Path, options: OpenOptions) -> Result<Self, OpenError> {
+        let opened = open::open(directory, &options)?;
+        let last = opened.segments.last();
+        let journal = Journal::resume(&opened.journal_directory, options.segment_bytes, last)
+            .map_err(|source| OpenError::Io {
+                action: "open",
+                path: opened.journal_directory.clone(),
+                source,
+            })?;
+        #[cfg(test)]
+        let journal = journal.with(Arc::clone(&opened.state.faults));
+        let shared = Arc::new(Shared {
+            state: opened.state,
+            history: History::new(opened.segments),
+            head: Mutex::new(opened.head),
+            closed: OnceLock::new(),
+            stale: OnceLock::new(),
+            minimum_free: AtomicU64::new(opened.minimum_free),
+            checkpoint_due: AtomicBool::new(false),
+            directory: opened.directory,
+            _lock: opened.lock,
+        });
+        let writer = Writer {
+            shared: Arc::clone(&shared),
+            journal,
+            head: opened.head,
+            checkpoint_bytes: options.checkpoint_bytes,
+            unchecked_bytes: 0,
+        };
+        Self::start(shared, writer, &options).map_err(|source| OpenError::Io {
+            action: "start the threads for",
+            path: directory.to_owned(),
+            source,
+        })
+    }
+
+    fn start(shared: Arc<Shared>, writer: Writer, options: &OpenOptions) -> std::io::Result<Self> {
+        let (messages, received) = sync_channel(options.queue.max(1));
+        let (running, stopped) = channel();
+        let interval = options.checkpoint_interval;
+        let (ticked, wake) = (Arc::clone(&shared), messages.clone());
+        let writer = Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || writer.run(&received))?;
+        let clock = Builder::new()
+            .name("store-clock".to_owned())
+            .spawn(move || tick(&stopped, interval, &ticked, &wake))?;
+        Ok(Self {
+            shared,
+            messages: Some(messages),
+            writer: Some(writer),
+            running: Some(running),
+            clock: Some(clock),
+        })
+    }
+
+    fn send(&self, commit: Commit) -> Result<Waiting, CommitError> {
+        if let Some(refusal) = self.shared.refusal() {
+            return Err(refusal);
+        }
+        let (reply, waiting) = oneshot::channel();
+        let message = Message::Commit(Box::new(prepare(commit, reply)?));
+        let messages = self.messages.as_ref().ok_or_else(stopped)?;
+        messages.try_send(message).map_err(|fault| match fault {
+            TrySendError::Full(_) => CommitError::Busy,
+            TrySendError::Disconnected(_) => stopped(),
+        })?;
+        Ok(waiting)
+    }
+
+    fn readable(&self) -> Result<(), ReadError> {
+        match self.shared.stale.get() {
+            Some(why) => Err(ReadError::Unavailable(why.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Store for SledStore {
+    fn commit(&self, commit: Commit) -> CommitFuture {
+        let sent = self.send(commit);
+        Box::pin(async move {
+            let unknown = || CommitError::Unknown("the store stopped".to_owned());
+            sent?.await.unwrap_or_else(|_| Err(unknown()))
+        })
+    }
+
+    fn head(&self) -> Head {
+        self.shared.head()
+    }
+
+    fn organizations(
+        &self,
+        after: Option<&OrganizationId>,
+        limit: usize,
+    ) -> Result<Vec<OrganizationId>, ReadError> {
+        self.readable()?;
+        self.shared.state.organizations(after, limit)
+    }
+
+    fn load(&self, id: &OrganizationId) -> Result<Option<(Organization, Sequence)>, ReadError> {
+        self.readable()?;
+        self.shared.state.load(id)
+    }
+
+    fn remembered(&self, key: &IdempotencyKey) -> Result<Option<Remembered>, ReadError> {
+        self.readable()?;
+        self.shared.state.answer(&keys::digest(key))
+    }
+
+    fn history(&self, after: Sequence, limit: usize) -> Result<Vec<HistoryEntry>, ReadError> {
+        self.shared
+            .history
+            .read(after, limit, self.shared.head().sequence)
+    }
+}
+
+impl Drop for SledStore {
+    fn drop(&mut self) {
+        let here = current().id();
+        let is_writer = |thread: &JoinHandle<()>| thread.thread().id() == here;
+        // The last handle may be dropped by an `on_commit`, which can't wait for its own thread.
+        let may_wait = !self.writer.as_ref().is_some_and(is_writer);
+        drop(self.running.take());
+        drop(self.messages.take());
+        for thread in [self.clock.take(), self.writer.take()]
+            .into_iter()
+            .flatten()
+        {
+            if may_wait && thread.join().is_err() {
+                tracing::error!("a thread of the store panicked");
+            }
+        }
+    }
+}
+
+type Waiting = oneshot::Receiver<Result<Sequence, CommitError>>;
+
+/// Does all that needs no order, so that the writer has little left to do.
+fn prepare(
+    commit: Commit,
+    reply: oneshot::Sender<Result<Sequence, CommitError>>,
+) -> Result<Request, CommitError> {
+    admission::check_records(&commit)?;
+    admission::check_answer(&commit)?;
+    let writes = Writes::of(&commit.organization, &commit.records)?;
+    let entry = admission::seal_entry(&commit)?;
+    let sealed_answer = match &commit.idempotency {
+        Some(idempotency) => idempotency.seal().map_err(admission::unwritable)?,
+        None => Vec::new(),
+    };
+    Ok(Request {
+        organization: commit.organization,
+        expected: commit.expected,
+        version: commit.version,
+        at: commit.at,
+        entry,
+        writes,
+        idempotency: commit.idempotency,
+        sealed_answer,
+        on_commit: commit.on_commit,
+        reply,
+    })
+}
+
+/// Asks for a checkpoint in each interval until the store is dropped.
+fn tick(
+    stopped: &Receiver<()>,
+    interval: Duration,
+    shared: &Shared,
+    messages: &SyncSender<Message>,
+) {
+    while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+        shared.checkpoint_due.store(true, Ordering::Relaxed);
+        // A full queue needs no waking.
+        let _ = messages.try_send(Message::Wake);
+    }
+}
+
+fn stopped() -> CommitError {
+    CommitError::Unavailable("the store stopped".to_owned())
+}

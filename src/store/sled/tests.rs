@@ -1,0 +1,124 @@
+//! What only this adapter promises: to survive what processes and disks do.
+//!
+//! A crash is made by putting together what one leaves behind: a sled from
+//! before, a journal from after. What can't be had that way is injected
+//! ([`faults`](super::faults)).
+
+mod damage;
+mod running;
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::store::conformance::{Fixture, conformance};
+use crate::store::samples::create;
+
+struct OnDisk(TempDir);
+
+impl Fixture for OnDisk {
+    type Store = SledStore;
+
+    fn fresh() -> (Self, Arc<SledStore>) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(directory.path());
+        (Self(directory), Arc::new(store))
+    }
+
+    fn reopen(&self, store: Arc<SledStore>) -> Arc<SledStore> {
+        drop(
+            Arc::try_unwrap(store)
+                .ok()
+                .expect("the store is still in use"),
+        );
+        Arc::new(open(self.0.path()))
+    }
+}
+
+conformance!(OnDisk);
+
+/// Small segments, so that there are several; no minimum, whatever disk the tests run on.
+fn options() -> OpenOptions {
+    OpenOptions {
+        segment_bytes: 4096,
+        minimum_free_bytes: Some(0),
+        ..OpenOptions::default()
+    }
+}
+
+/// One segment, whatever is written.
+fn one_segment() -> OpenOptions {
+    OpenOptions {
+        segment_bytes: u64::MAX,
+        ..options()
+    }
+}
+
+fn open(directory: &Path) -> SledStore {
+    SledStore::open(directory, options()).unwrap()
+}
+
+fn refusal(directory: &Path, options: OpenOptions) -> OpenError {
+    match SledStore::open(directory, options) {
+        Ok(_) => panic!("the store opened"),
+        Err(refusal) => refusal,
+    }
+}
+
+/// Copies a closed store, or a part of one.
+fn copy(from: &Path, to: &Path) {
+    if from.is_dir() {
+        fs::create_dir_all(to).unwrap();
+        for file in fs::read_dir(from).unwrap() {
+            let file = file.unwrap();
+            copy(&file.path(), &to.join(file.file_name()));
+        }
+    } else {
+        fs::copy(from, to).unwrap();
+    }
+}
+
+fn replace(from: &Path, to: &Path) {
+    fs::remove_dir_all(to).unwrap();
+    copy(from, to);
+}
+
+/// The last segment of a store's journal.
+fn last_segment(directory: &Path) -> PathBuf {
+    journal::segments(&directory.join("journal"))
+        .unwrap()
+        .pop()
+        .unwrap()
+        .path
+}
+
+fn flip(path: &Path, position: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[position] ^= 0x20;
+    fs::write(path, bytes).unwrap();
+}
+
+/// Makes the writer stand still in a commit of `id` until what is returned is dropped.
+fn hold(store: &SledStore, id: &str) -> (mpsc::Sender<()>, CommitFuture) {
+    let (release, released) = mpsc::channel::<()>();
+    let (reached, arrived) = mpsc::channel();
+    let mut commit = create(id);
+    commit.on_commit = Box::new(move |_| {
+        reached.send(()).unwrap();
+        let _ = released.recv();
+    });
+    let future = store.commit(commit);
+    arrived.recv().unwrap();
+    (release, future)
+}
+
+fn wait(future: CommitFuture) -> Result<Sequence, CommitError> {
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(future)
+}

@@ -1,0 +1,306 @@
+//! What happens to a store while it runs: full disks, failing writes, rivals, haste.
+
+use std::io::ErrorKind;
+use std::sync::atomic::Ordering;
+
+use super::*;
+use crate::domain::organization::Moment;
+use crate::store::conformance::{everything, make};
+use crate::store::samples::{
+    commit, create, idempotency, key, organization, put_member, put_profile,
+};
+
+#[test]
+fn a_second_open_of_the_same_directory_is_refused_by_its_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let hasty = OpenOptions {
+        lock_wait: Duration::ZERO,
+        ..options()
+    };
+    let refused = refusal(directory.path(), hasty.clone());
+    assert!(matches!(refused, OpenError::InUse(_)));
+    assert!(
+        refused
+            .to_string()
+            .contains(&format!("`{}`", directory.path().display()))
+    );
+    make(&store, create("a")).unwrap();
+    drop(store);
+    assert_eq!(open(directory.path()).head().sequence, Sequence(1));
+}
+
+#[test]
+fn a_store_that_is_let_go_in_time_is_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let path = directory.path().to_owned();
+    let second = std::thread::spawn(move || open(&path).head());
+    drop(store);
+    assert_eq!(second.join().unwrap(), Head::default());
+}
+
+#[test]
+fn a_full_disk_refuses_writes_and_takes_them_again_when_there_is_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    make(&store, create("a")).unwrap();
+    let before = everything(&store);
+    store.shared.minimum_free.store(u64::MAX, Ordering::Relaxed);
+    assert!(matches!(make(&store, create("b")), Err(CommitError::Full)));
+    assert_eq!(everything(&store), before);
+    store.shared.minimum_free.store(0, Ordering::Relaxed);
+    assert_eq!(make(&store, create("b")).unwrap(), Sequence(2));
+    drop(store);
+
+    let careful = OpenOptions {
+        minimum_free_bytes: Some(u64::MAX),
+        ..options()
+    };
+    let store = SledStore::open(directory.path(), careful).unwrap();
+    assert!(store.load(&organization("b")).unwrap().is_some());
+    assert!(matches!(make(&store, create("c")), Err(CommitError::Full)));
+}
+
+#[test]
+fn a_write_that_fails_half_way_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    make(&store, create("a")).unwrap();
+    let before = everything(&store);
+    let journal = fs::read(last_segment(directory.path())).unwrap();
+    for kind in [
+        ErrorKind::StorageFull,
+        ErrorKind::QuotaExceeded,
+        ErrorKind::Other,
+    ] {
+        *store.shared.state.faults.append.lock().unwrap() = Some(kind);
+        let refused = make(&store, create("b")).unwrap_err();
+        match kind {
+            ErrorKind::Other => assert!(matches!(refused, CommitError::Unavailable(_))),
+            _ => assert!(matches!(refused, CommitError::Full)),
+        }
+        assert_eq!(fs::read(last_segment(directory.path())).unwrap(), journal);
+        assert_eq!(everything(&store), before);
+    }
+    assert_eq!(make(&store, create("b")).unwrap(), Sequence(2));
+    drop(store);
+    assert_eq!(open(directory.path()).head().sequence, Sequence(2));
+}
+
+#[test]
+fn a_segment_whose_first_write_failed_is_still_part_of_the_history() {
+    let directory = tempfile::tempdir().unwrap();
+    // Any segment with a commit in it is full, an empty one isn't.
+    let small = OpenOptions {
+        segment_bytes: 200,
+        ..options()
+    };
+    let store = SledStore::open(directory.path(), small).unwrap();
+    make(&store, create("a")).unwrap();
+    *store.shared.state.faults.append.lock().unwrap() = Some(ErrorKind::StorageFull);
+    assert!(make(&store, create("b")).is_err());
+    make(&store, create("b")).unwrap();
+    make(&store, create("c")).unwrap();
+    assert_eq!(store.history(Sequence(0), 9).unwrap().len(), 3);
+    drop(store);
+    assert_eq!(
+        open(directory.path())
+            .history(Sequence(0), 9)
+            .unwrap()
+            .len(),
+        3
+    );
+}
+
+#[test]
+fn a_failed_sync_leaves_the_outcome_unknown_and_closes_the_store_for_writes() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    make(&store, create("a")).unwrap();
+    store.shared.state.faults.sync.store(true, Ordering::SeqCst);
+    assert!(matches!(
+        make(&store, create("b")),
+        Err(CommitError::Unknown(_))
+    ));
+    assert!(matches!(
+        make(&store, create("c")),
+        Err(CommitError::Unavailable(_))
+    ));
+    assert_eq!(store.head().sequence, Sequence(1));
+    assert!(store.load(&organization("a")).unwrap().is_some());
+    assert!(store.load(&organization("b")).unwrap().is_none());
+    assert_eq!(store.history(Sequence(0), 9).unwrap().len(), 1);
+}
+
+#[test]
+fn a_commit_that_the_journal_has_is_made_even_if_sled_fails() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    make(&store, create("a")).unwrap();
+    store
+        .shared
+        .state
+        .faults
+        .apply
+        .store(true, Ordering::SeqCst);
+    let (published, heard) = mpsc::channel();
+    let mut second = create("b");
+    second.on_commit = Box::new(move |sequence| published.send(sequence).unwrap());
+
+    assert_eq!(make(&store, second).unwrap(), Sequence(2));
+
+    assert_eq!(heard.recv().unwrap(), Sequence(2));
+    assert_eq!(store.head().sequence, Sequence(2));
+    assert!(matches!(
+        store.load(&organization("b")),
+        Err(ReadError::Unavailable(_))
+    ));
+    assert!(matches!(
+        make(&store, create("c")),
+        Err(CommitError::Unavailable(_))
+    ));
+    drop(store);
+    let store = open(directory.path());
+    assert_eq!(
+        store.organizations(None, 9).unwrap(),
+        [organization("a"), organization("b")]
+    );
+}
+
+#[test]
+fn a_data_directory_that_was_removed_is_noticed_at_the_next_checkpoint() {
+    for removed in ["sled", "journal"] {
+        let directory = tempfile::tempdir().unwrap();
+        let always = OpenOptions {
+            checkpoint_bytes: 1,
+            ..options()
+        };
+        let store = SledStore::open(directory.path(), always).unwrap();
+        make(&store, create("a")).unwrap();
+        make(&store, create("b")).unwrap();
+        fs::rename(
+            directory.path().join(removed),
+            directory.path().join("elsewhere"),
+        )
+        .unwrap();
+        // The checkpoint after this commit comes before the next one is looked at.
+        let _ = make(&store, create("c"));
+        assert!(
+            matches!(make(&store, create("d")), Err(CommitError::Unavailable(_))),
+            "{removed}"
+        );
+    }
+}
+
+#[test]
+fn more_commits_than_may_wait_are_refused_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let narrow = OpenOptions {
+        queue: 2,
+        checkpoint_interval: Duration::MAX,
+        ..options()
+    };
+    let store = SledStore::open(directory.path(), narrow).unwrap();
+    let (release, held) = hold(&store, "held");
+    let waiting = [store.commit(create("a")), store.commit(create("b"))];
+    assert!(matches!(make(&store, create("c")), Err(CommitError::Busy)));
+    drop(release);
+    wait(held).unwrap();
+    assert!(waiting.into_iter().map(wait).all(|made| made.is_ok()));
+    assert!(store.load(&organization("c")).unwrap().is_none());
+    make(&store, create("c")).unwrap();
+}
+
+#[test]
+fn a_store_is_dropped_only_after_what_waits_is_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    // Dropping the future does not withdraw the commit.
+    (0..100).for_each(|number| drop(store.commit(create(&format!("o{number}")))));
+    drop(store);
+    assert_eq!(open(directory.path()).head().sequence, Sequence(100));
+}
+
+#[test]
+fn the_last_handle_may_be_dropped_by_what_publishes() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(directory.path()));
+    let mut last = create("a");
+    let held = Arc::clone(&store);
+    let (release, released) = mpsc::channel::<()>();
+    last.on_commit = Box::new(move |_| {
+        let _ = released.recv();
+        drop(held);
+    });
+    let future = store.commit(last);
+    drop(store);
+    drop(release);
+    assert_eq!(wait(future).unwrap(), Sequence(1));
+    assert_eq!(open(directory.path()).head().sequence, Sequence(1));
+}
+
+#[test]
+fn expired_answers_are_forgotten_in_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let all = 40;
+    for number in 0..all {
+        let mut next = create(&format!("o{number}"));
+        next.idempotency = Some(idempotency(&format!("o{number}"), "r", 2_000 + number));
+        make(&store, next).unwrap();
+    }
+    let kept = |store: &SledStore| {
+        let database = &store.shared.state.database;
+        let answers = database.scan_prefix([keys::ANSWERS]).count();
+        assert_eq!(database.scan_prefix([keys::EXPIRIES]).count(), answers);
+        answers
+    };
+    assert_eq!(kept(&store), 40);
+    for (number, at) in [(0, 2_019), (1, 2_019), (2, 2_019)] {
+        let mut later = commit(&format!("o{number}"), Some(1), 2, vec![]);
+        later.at = Moment(at);
+        make(&store, later).unwrap();
+    }
+    assert_eq!(kept(&store), 20);
+    assert!(store.remembered(&key("o19", "r")).unwrap().is_none());
+    assert!(store.remembered(&key("o20", "r")).unwrap().is_some());
+}
+
+#[test]
+fn a_reader_never_sees_half_of_a_large_commit() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(directory.path()));
+    let all_at = |version: u64| {
+        let mut records = vec![put_profile("big", "big", version)];
+        records.extend((0..400).map(|user| put_member(&format!("u{user}"), version)));
+        records
+    };
+    make(&*store, commit("big", None, 1, all_at(1))).unwrap();
+    let (done, running) = mpsc::channel::<()>();
+    let reader = Arc::clone(&store);
+    let reads = std::thread::spawn(move || {
+        let mut reads = 0_u64;
+        while running.try_recv() == Err(mpsc::TryRecvError::Empty) {
+            let (loaded, _) = reader.load(&organization("big")).unwrap().unwrap();
+            assert_eq!(loaded.members.len(), 400);
+            assert!(
+                loaded
+                    .members
+                    .values()
+                    .all(|member| member.version == loaded.version)
+            );
+            reads += 1;
+        }
+        reads
+    });
+    for version in 2..30 {
+        make(
+            &*store,
+            commit("big", Some(version - 1), version, all_at(version)),
+        )
+        .unwrap();
+    }
+    drop(done);
+    assert!(reads.join().unwrap() > 0);
+}

@@ -1,0 +1,370 @@
+//! The one thread that writes: group commit.
+//!
+//! It takes all commits that wait (up to [`MAX_GROUP`], and no more operations
+//! than one batch of sled holds), decides each against the state and those before
+//! it in the group, appends the accepted ones to the journal in one write, calls
+//! `fdatasync` once, applies them to sled, and then, one by one in the order of
+//! the history, publishes, moves the head and answers. Refusals wait for that
+//! too: they may rest on a commit of the same group, which must have happened
+//! when its consequences are told.
+//!
+//! When the journal can't be trusted any more (a failed `fdatasync`, bytes that
+//! could not be taken back), the store stays open for reading and refuses every
+//! write until it is opened again. When sled fails after the journal has the
+//! commit, the commit is made: it is published and answered, and replayed at the
+//! next start; until then the store can't be read either.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::apply::{MAX_BATCH, Settled, Writes, answer};
+use super::frame::Frame;
+use super::history::History;
+use super::journal::{AppendError, Journal};
+use super::keys::{self, AnswerDigest};
+use super::place::free_bytes;
+use super::state::State;
+use crate::domain::identifiers::OrganizationId;
+use crate::domain::organization::{Moment, Version};
+use crate::store::record::link;
+use crate::store::{
+    CommitError, Head, Idempotency, OnCommit, ReadError, Remembered, Sequence, admission,
+};
+
+/// The most commits in one group.
+const MAX_GROUP: usize = 64;
+
+/// What the thread is sent.
+pub(super) enum Message {
+    /// A commit to make.
+    Commit(Box<Request>),
+    /// Nothing; a checkpoint may be due.
+    Wake,
+}
+
+/// A commit with everything computed that does not need the writer.
+pub(super) struct Request {
+    pub organization: OrganizationId,
+    pub expected: Option<Version>,
+    pub version: Version,
+    pub at: Moment,
+    /// The sealed history entry.
+    pub entry: Vec<u8>,
+    pub writes: Writes,
+    pub idempotency: Option<Idempotency>,
+    /// The sealed answer to remember; empty if there is none.
+    pub sealed_answer: Vec<u8>,
+    pub on_commit: OnCommit,
+    pub reply: oneshot::Sender<Result<Sequence, CommitError>>,
+}
+
+/// What the writer shares with those who read.
+pub(super) struct Shared {
+    pub state: State,
+    pub history: History,
+    pub head: Mutex<Head>,
+    /// Why no writes are taken any more.
+    pub closed: OnceLock<String>,
+    /// Why sled lags behind the history and can't be read.
+    pub stale: OnceLock<String>,
+    pub minimum_free: AtomicU64,
+    pub checkpoint_due: AtomicBool,
+    pub directory: File,
+    /// Last, so that it is let go after everything else is closed.
+    pub _lock: File,
+}
+
+/// The thread's own.
+pub(super) struct Writer {
+    pub shared: Arc<Shared>,
+    pub journal: Journal,
+    /// The end of the journal.
+    pub head: Head,
+    pub checkpoint_bytes: u64,
+    /// Bytes appended since the last checkpoint.
+    pub unchecked_bytes: u64,
+}
+
+/// What becomes of a request.
+enum Verdict {
+    Accepted(Settled),
+    Refused(CommitError),
+}
+
+/// A group on its way.
+#[derive(Default)]
+struct Group {
+    frames: Vec<u8>,
+    head: Head,
+    versions: HashMap<OrganizationId, Option<Version>>,
+    answers: HashMap<AnswerDigest, Remembered>,
+}
+
+impl Shared {
+    /// Where the published history ends.
+    pub fn head(&self) -> Head {
+        *self.head.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self, why: String) {
+        tracing::error!(why, "the store takes no more writes");
+        let _ = self.closed.set(why);
+    }
+
+    /// The error for writes, if none are taken any more.
+    pub fn refusal(&self) -> Option<CommitError> {
+        self.closed
+            .get()
+            .map(|why| CommitError::Unavailable(why.clone()))
+    }
+}
+
+impl Writer {
+    /// Serves until nobody can send any more and everything that waited is answered.
+    pub fn run(mut self, messages: &Receiver<Message>) {
+        let mut waiting = None;
+        while let Some(message) = waiting.take().or_else(|| messages.recv().ok()) {
+            let requests = gather(message, messages, &mut waiting);
+            if !requests.is_empty() {
+                self.serve(requests);
+            }
+            let due = self.shared.checkpoint_due.swap(false, Ordering::Relaxed);
+            if due || self.unchecked_bytes >= self.checkpoint_bytes {
+                self.checkpoint();
+            }
+        }
+        self.checkpoint();
+    }
+
+    fn serve(&mut self, mut requests: Vec<Request>) {
+        if let Some(refusal) = self.shared.refusal().or_else(|| self.full()) {
+            return refuse_all(requests, &refusal);
+        }
+        let mut group = Group {
+            head: self.head,
+            ..Group::default()
+        };
+        let verdicts: Vec<_> = requests
+            .iter_mut()
+            .map(|request| self.decide(request, &mut group))
+            .collect();
+        if let Err(refusal) = self.append(&group) {
+            return refuse_all(requests, &refusal);
+        }
+        let (settled, answers) = sort(requests, verdicts);
+        if let Err(fault) = self.shared.state.apply(&settled) {
+            let _ = self.shared.stale.set(fault.to_string());
+            self.shared.close(format!("the database failed: {fault}"));
+        }
+        for (reply, outcome) in answers {
+            let answer = outcome.map(|(head, on_commit)| self.publish(head, on_commit));
+            // Whoever no longer waits for the answer has dropped its future.
+            let _ = reply.send(answer);
+        }
+    }
+
+    fn full(&self) -> Option<CommitError> {
+        let minimum = self.shared.minimum_free.load(Ordering::Relaxed);
+        match free_bytes(&self.shared.directory) {
+            Ok(free) => (free < minimum).then_some(CommitError::Full),
+            Err(fault) => Some(CommitError::Unavailable(fault.to_string())),
+        }
+    }
+
+    fn decide(&self, request: &mut Request, group: &mut Group) -> Verdict {
+        match self.admit(request, group) {
+            Ok(()) => Verdict::Accepted(group.add(request, self.head)),
+            Err(refusal) => Verdict::Refused(refusal),
+        }
+    }
+
+    fn admit(&self, request: &Request, group: &Group) -> Result<(), CommitError> {
+        let state = &self.shared.state;
+        let unreadable = |fault: ReadError| CommitError::Unavailable(fault.to_string());
+        let current = match group.versions.get(&request.organization) {
+            Some(version) => *version,
+            None => {
+                let mark = state
+                    .organization(&request.organization)
+                    .map_err(unreadable)?;
+                mark.map(|mark| mark.version)
+            }
+        };
+        let digest = request
+            .idempotency
+            .as_ref()
+            .map(|idempotency| keys::digest(&idempotency.key));
+        let remembered = match digest.map(|digest| (digest, group.answers.get(&digest))) {
+            None => None,
+            Some((_, Some(remembered))) => Some(remembered.clone()),
+            Some((digest, None)) => state.answer(&digest).map_err(unreadable)?,
+        };
+        admission::admit(request.at, request.expected, current, remembered)
+    }
+
+    fn append(&mut self, group: &Group) -> Result<(), CommitError> {
+        if group.frames.is_empty() {
+            return Ok(());
+        }
+        match self.journal.append(&self.head, &group.frames) {
+            Ok(begun) => {
+                if let Some(segment) = begun {
+                    self.shared.history.add(segment);
+                }
+                self.head = group.head;
+                self.unchecked_bytes = self
+                    .unchecked_bytes
+                    .saturating_add(group.frames.len() as u64);
+                Ok(())
+            }
+            Err(AppendError::Nothing(fault)) if is_full(&fault) => Err(CommitError::Full),
+            Err(AppendError::Nothing(fault)) => Err(CommitError::Unavailable(fault.to_string())),
+            Err(AppendError::Unknown(fault)) => {
+                self.shared.close(format!("the journal failed: {fault}"));
+                Err(CommitError::Unknown(fault.to_string()))
+            }
+        }
+    }
+
+    fn publish(&self, head: Head, on_commit: OnCommit) -> Sequence {
+        // What publishes is foreign code: its panic is its own, the commit is made.
+        if catch_unwind(AssertUnwindSafe(|| on_commit(head.sequence))).is_err() {
+            tracing::error!(sequence = head.sequence.0, "publishing a commit panicked");
+        }
+        *self
+            .shared
+            .head
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = head;
+        head.sequence
+    }
+
+    /// Makes sled durable, so that little has to be replayed and lost history shows.
+    fn checkpoint(&mut self) {
+        if self.unchecked_bytes == 0 || self.shared.stale.get().is_some() {
+            return;
+        }
+        self.unchecked_bytes = 0;
+        let state = &self.shared.state;
+        let checked = state
+            .flush()
+            .and_then(|()| Ok(state.is_in_place()? && self.journal.is_in_place()?));
+        match checked {
+            Ok(true) => tracing::debug!(sequence = self.head.sequence.0, "checkpoint"),
+            Ok(false) => self
+                .shared
+                .close("the data directory was removed or replaced".to_owned()),
+            Err(fault) => self.shared.close(format!("a checkpoint failed: {fault}")),
+        }
+    }
+}
+
+impl Group {
+    /// Gives an accepted request its place in the history.
+    fn add(&mut self, request: &mut Request, start: Head) -> Settled {
+        self.head = Head {
+            sequence: Sequence(self.head.sequence.0.saturating_add(1)),
+            chain: link(&self.head.chain, &request.entry),
+        };
+        let frame = Frame {
+            sequence: self.head.sequence,
+            group: Sequence(start.sequence.0.saturating_add(1)),
+            chain: self.head.chain,
+            entry: &request.entry,
+            answer: &request.sealed_answer,
+        };
+        frame.write(&mut self.frames);
+        let exists = request.writes.exists_after();
+        self.versions.insert(
+            request.organization.clone(),
+            exists.then_some(request.version),
+        );
+        let answer = request
+            .idempotency
+            .as_ref()
+            .map(|kept| answer(kept, &self.head));
+        self.answers.extend(answer.clone());
+        Settled {
+            head: self.head,
+            organization: request.organization.clone(),
+            version: request.version,
+            at: request.at,
+            writes: std::mem::take(&mut request.writes),
+            answer,
+        }
+    }
+}
+
+/// All requests that wait and fit into one group with the first; the one too many goes to `waiting`.
+fn gather(
+    first: Message,
+    messages: &Receiver<Message>,
+    waiting: &mut Option<Message>,
+) -> Vec<Request> {
+    let mut requests = Vec::new();
+    let mut weight = 0_usize;
+    let mut next = Some(first);
+    while let Some(message) = next {
+        if let Message::Commit(request) = message {
+            weight = weight.saturating_add(request.writes.weight());
+            if !requests.is_empty() && weight > MAX_BATCH {
+                *waiting = Some(Message::Commit(request));
+                return requests;
+            }
+            requests.push(*request);
+        }
+        next = if requests.len() < MAX_GROUP {
+            messages.try_recv().ok()
+        } else {
+            None
+        };
+    }
+    requests
+}
+
+type Reply = oneshot::Sender<Result<Sequence, CommitError>>;
+type Answer = (Reply, Result<(Head, OnCommit), CommitError>);
+
+/// What is applied, and what is then published and answered in this order.
+fn sort(requests: Vec<Request>, verdicts: Vec<Verdict>) -> (Vec<Settled>, Vec<Answer>) {
+    let mut settled = Vec::new();
+    let mut answers = Vec::new();
+    for (request, verdict) in requests.into_iter().zip(verdicts) {
+        match verdict {
+            Verdict::Accepted(accepted) => {
+                answers.push((request.reply, Ok((accepted.head, request.on_commit))));
+                settled.push(accepted);
+            }
+            Verdict::Refused(refusal) => answers.push((request.reply, Err(refusal))),
+        }
+    }
+    (settled, answers)
+}
+
+fn refuse_all(requests: Vec<Request>, refusal: &CommitError) {
+    for request in requests {
+        let refusal = match refusal {
+            CommitError::Full => CommitError::Full,
+            CommitError::Unknown(why) => CommitError::Unknown(why.clone()),
+            other => CommitError::Unavailable(match other {
+                CommitError::Unavailable(why) => why.clone(),
+                other => other.to_string(),
+            }),
+        };
+        let _ = request.reply.send(Err(refusal));
+    }
+}
+
+fn is_full(fault: &io::Error) -> bool {
+    matches!(
+        fault.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
