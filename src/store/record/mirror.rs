@@ -183,6 +183,11 @@ mirrors! {
         #[serde(borrow)]
         Resource(Resource1<'a>),
         Count(u64),
+        Removed {
+            orphaned: Vec<ResourceKey1<'a>>,
+            orphaned_count: u64,
+            reassigned_count: u64,
+        },
         Nothing,
     }
 
@@ -547,6 +552,11 @@ impl<'a> From<&'a Outcome> for Outcome1<'a> {
             Outcome::Project(project) => Self::Project((&**project).into()),
             Outcome::Resource(resource) => Self::Resource((&**resource).into()),
             Outcome::Count(count) => Self::Count(*count),
+            Outcome::Removed { orphaned, orphaned_count, reassigned_count } => Self::Removed {
+                orphaned: orphaned.iter().map(Into::into).collect(),
+                orphaned_count: *orphaned_count,
+                reassigned_count: *reassigned_count,
+            },
             Outcome::Nothing => Self::Nothing,
         }
     }
@@ -561,6 +571,11 @@ impl From<Outcome1<'_>> for Outcome {
             Outcome1::Project(project) => Self::Project(Arc::new(project.into())),
             Outcome1::Resource(resource) => Self::Resource(Arc::new(resource.into())),
             Outcome1::Count(count) => Self::Count(count),
+            Outcome1::Removed { orphaned, orphaned_count, reassigned_count } => Self::Removed {
+                orphaned: orphaned.into_iter().map(Into::into).collect(),
+                orphaned_count,
+                reassigned_count,
+            },
             Outcome1::Nothing => Self::Nothing,
         }
     }

@@ -24,6 +24,11 @@ fn outcomes(text: &str) -> Vec<Outcome> {
         Outcome::Project(Arc::new(samples::project("p", text, 4))),
         Outcome::Resource(Arc::new(samples::resource("x", text, 5))),
         Outcome::Count(u64::MAX),
+        Outcome::Removed {
+            orphaned: vec![samples::resource("x", text, 5).key],
+            orphaned_count: 1,
+            reassigned_count: 0,
+        },
         Outcome::Nothing,
     ]
 }

@@ -1,0 +1,215 @@
+//! The composition root: the one place where the parts are chosen and joined.
+
+use std::fs::{self, OpenOptions as FileOptions};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+use crate::application::{Application, StartError};
+use crate::catalogs::{self, CatalogFault};
+use crate::config::Settings;
+use crate::domain::Catalog;
+use crate::engine::{CatalogError, CompiledCatalog};
+use crate::store::Store;
+use crate::store::sled::{OpenError, OpenOptions, SledStore};
+use crate::transport::caller::Authenticator;
+use crate::transport::server::{self, ServeError};
+use crate::world::{SystemWorld, World};
+
+/// The file that the operator's key is in.
+pub const OPERATOR_KEY_FILE: &str = "operator.key";
+/// How a key begins, so that scanners for leaked secrets know it.
+const OPERATOR_KEY_PREFIX: &str = "roster_operator_";
+
+/// The daemon could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// A catalog has faults.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Catalog(Vec<CatalogFault>),
+    /// Two catalogs have the same id.
+    #[error("two catalogs are named `{0}`; rename the folder of one")]
+    SameCatalog(String),
+    /// Cedar does not accept a catalog.
+    #[error("catalog `{catalog}`: {problem}")]
+    Cedar {
+        /// The catalog.
+        catalog: String,
+        /// What is wrong.
+        #[source]
+        problem: CatalogError,
+    },
+    /// The data directory can't be used.
+    #[error("can't {action} `{}`", path.display())]
+    File {
+        /// What was attempted.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The key file holds no key.
+    #[error("`{}` holds no operator key; delete the file to have a new key written", .0.display())]
+    BadKey(PathBuf),
+    /// The store does not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// What the store holds can't be served.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The examples could not be loaded.
+    #[error("the examples can't be loaded")]
+    Example(#[source] crate::application::Error),
+    /// The address can't be listened on.
+    #[error("can't listen on `{address}`")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Serving failed.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+}
+
+/// Everything joined and bound, about to serve.
+pub struct App {
+    listener: TcpListener,
+    application: Arc<Application>,
+    authenticator: Authenticator,
+    settings: Settings,
+    key_file: PathBuf,
+    key_is_new: bool,
+    examples: Vec<&'static str>,
+}
+
+impl App {
+    /// Opens the store, compiles the catalogs, loads every organization and binds the listener.
+    pub async fn start(settings: Settings) -> Result<Self, AppError> {
+        let directory = settings.data_dir.clone();
+        fs::create_dir_all(&directory).map_err(|source| AppError::File {
+            action: "create",
+            path: directory.clone(),
+            source,
+        })?;
+        let world: Arc<dyn World> = Arc::new(SystemWorld);
+        let compiled = compiled_catalogs(&settings.catalogs)?;
+        let options = OpenOptions {
+            minimum_free_bytes: settings.minimum_free_mib.map(|mib| mib.saturating_mul(1024 * 1024)),
+            ..OpenOptions::default()
+        };
+        let store: Arc<dyn Store> = Arc::new(SledStore::open(&directory, options)?);
+        let (key, key_is_new) = operator_key(&directory, &*world)?;
+        let application = Arc::new(Application::start(compiled, store, world)?);
+        let examples =
+            if settings.example { application.load_examples().await.map_err(AppError::Example)? } else { Vec::new() };
+        let listener = TcpListener::bind(settings.listen)
+            .await
+            .map_err(|source| AppError::Listen { address: settings.listen, source })?;
+        Ok(Self {
+            listener,
+            application,
+            authenticator: Authenticator::new(&key),
+            key_file: directory.join(OPERATOR_KEY_FILE),
+            settings,
+            key_is_new,
+            examples,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.listener.local_addr().ok()
+    }
+
+    /// How to call, for people.
+    pub fn greeting(&self) -> String {
+        let address = self.address().unwrap_or(self.settings.listen);
+        let key = self.key_file.display();
+        let mut lines: Vec<String> =
+            self.settings.in_effect().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        lines.push(format!("roster listens on {address}"));
+        if self.key_is_new {
+            lines.push(format!("the operator key was written to {key}; keep it secret"));
+        }
+        lines.push("call it as the operator, for example:".to_owned());
+        lines.push(format!(
+            "  buf curl --protocol grpc --http2-prior-knowledge --schema proto \\\n    \
+             -H \"authorization: Bearer $(cat {key})\" \\\n    \
+             http://{address}/roster.v1.OrganizationService/ListOrganizations"
+        ));
+        if !self.examples.is_empty() {
+            lines.push(format!("example organizations: {}", self.examples.join(", ")));
+        }
+        lines.join("\n")
+    }
+
+    /// Serves until `stop` completes; the store is closed when this returns.
+    pub async fn serve(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), AppError> {
+        let drain = self.settings.drain();
+        server::serve(self.listener, self.application, self.authenticator, drain, stop).await?;
+        Ok(())
+    }
+}
+
+/// The catalogs that come with Roster and those in the folders, compiled.
+pub fn compiled_catalogs(folders: &[PathBuf]) -> Result<Vec<CompiledCatalog>, AppError> {
+    let mut all: Vec<Catalog> = catalogs::embedded().map_err(AppError::Catalog)?;
+    let base = catalogs::base().map_err(AppError::Catalog)?;
+    for folder in folders {
+        let catalog = catalogs::load_folder(&base, folder).map_err(AppError::Catalog)?;
+        if all.iter().any(|known| known.id == catalog.id) {
+            return Err(AppError::SameCatalog(catalog.id.to_string()));
+        }
+        all.push(catalog);
+    }
+    all.into_iter().map(compiled).collect()
+}
+
+/// One catalog, compiled with the rules that all share.
+pub fn compiled(catalog: Catalog) -> Result<CompiledCatalog, AppError> {
+    let id = catalog.id.to_string();
+    CompiledCatalog::compile(Arc::new(catalog), &catalogs::base_rules())
+        .map_err(|problem| AppError::Cedar { catalog: id, problem })
+}
+
+/// Reads the operator's key, or writes one on the first start; whether it is new.
+fn operator_key(directory: &Path, world: &dyn World) -> Result<(String, bool), AppError> {
+    let path = directory.join(OPERATOR_KEY_FILE);
+    let file_error = |action| {
+        let path = path.clone();
+        move |source| AppError::File { action, path, source }
+    };
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            let key = text.trim().to_owned();
+            if key.strip_prefix(OPERATOR_KEY_PREFIX).is_none_or(|secret| secret.len() < 32) {
+                return Err(AppError::BadKey(path));
+            }
+            Ok((key, false))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let secret: String =
+                [world.random(), world.random()].concat().iter().map(|byte| format!("{byte:02x}")).collect();
+            let key = format!("{OPERATOR_KEY_PREFIX}{secret}");
+            let mut file = FileOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)
+                .map_err(file_error("create"))?;
+            file.write_all(format!("{key}\n").as_bytes()).map_err(file_error("write"))?;
+            file.sync_all().map_err(file_error("write"))?;
+            Ok((key, true))
+        }
+        Err(source) => Err(file_error("read")(source)),
+    }
+}
