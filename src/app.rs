@@ -161,7 +161,7 @@ impl App {
 }
 
 /// The catalogs that come with Roster and those in the folders, compiled.
-pub fn compiled_catalogs(folders: &[PathBuf]) -> Result<Vec<CompiledCatalog>, AppError> {
+pub fn compiled_catalogs(folders: &[PathBuf]) -> Result<Vec<Arc<CompiledCatalog>>, AppError> {
     let mut all: Vec<Catalog> = catalogs::embedded().map_err(AppError::Catalog)?;
     let base = catalogs::base().map_err(AppError::Catalog)?;
     for folder in folders {
@@ -171,7 +171,7 @@ pub fn compiled_catalogs(folders: &[PathBuf]) -> Result<Vec<CompiledCatalog>, Ap
         }
         all.push(catalog);
     }
-    all.into_iter().map(compiled).collect()
+    all.into_iter().map(|catalog| compiled(catalog).map(Arc::new)).collect()
 }
 
 /// One catalog, compiled with the rules that all share.

@@ -96,7 +96,7 @@ const EXAMPLES: [Example; 5] = [
             Step::Role(
                 "developer",
                 "Developer",
-                &["ComputeInstancesView", "ComputeInstancesManage", "DatabasesView", "ProjectsView"],
+                &["InstancesView", "InstancesManage", "DatabasesView", "ProjectsView"],
             ),
             Step::Member("dev", "Dev", &["developer"]),
             Step::Override("development", "dev", &["operator"]),

@@ -65,12 +65,12 @@ pub enum StartError {
 impl Application {
     /// Loads every organization of the store and compiles it.
     pub fn start(
-        catalogs: Vec<CompiledCatalog>,
+        catalogs: Vec<Arc<CompiledCatalog>>,
         store: Arc<dyn Store>,
         world: Arc<dyn World>,
     ) -> Result<Self, StartError> {
         let catalogs =
-            catalogs.into_iter().map(|catalog| (catalog.catalog().id.clone(), Arc::new(catalog))).collect();
+            catalogs.into_iter().map(|catalog| (catalog.catalog().id.clone(), catalog)).collect();
         let progress = Arc::new(Progress::starting_at(store.head().sequence));
         let application = Self { catalogs, store, world, registry: Arc::new(Registry::default()), progress };
         application.load()?;

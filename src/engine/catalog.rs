@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use cedar_policy::{
-    Entity, EntityTypeName, EntityUid, PolicySet, Schema, ValidationMode, Validator,
+    Entity, EntityTypeName, EntityUid, PolicySet, ValidationMode, Validator,
 };
 
 use super::answers::Answers;
@@ -101,11 +101,6 @@ impl CompiledCatalog {
     /// The schema in Cedar's syntax.
     pub fn schema_text(&self) -> &str {
         &self.schema_text
-    }
-
-    /// The schema.
-    pub(super) fn schema(&self) -> &Schema {
-        self.validator.schema()
     }
 
     /// Compiles and validates a role of an organization.

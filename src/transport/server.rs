@@ -66,10 +66,10 @@ pub async fn serve(
     let serving = router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), signal);
     let bound = async move {
         // An error means that serving ended first, and then nothing is bounded.
-        match drained.wait_for(|draining| *draining).await {
-            Ok(_) => tokio::time::sleep(drain).await,
-            Err(_) => std::future::pending().await,
+        if drained.wait_for(|draining| *draining).await.is_err() {
+            std::future::pending::<()>().await;
         }
+        tokio::time::sleep(drain).await;
     };
     tokio::select! {
         ended = serving => Ok(ended?),

@@ -1,0 +1,17 @@
+//! Everything a user would see, asked through gRPC of a daemon in this process,
+//! and what is above or around a single request: properties, crashes, tools.
+//!
+//! One harness builds all of it, so that Cedar is linked once.
+
+mod harness;
+
+mod cells;
+mod control_plane;
+mod coverage;
+mod export_law;
+mod hostile;
+mod process;
+mod properties;
+mod reasons;
+mod semantics;
+mod tools;
