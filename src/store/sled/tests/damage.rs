@@ -509,6 +509,39 @@ fn a_damaged_record_is_not_shown_and_can_be_healed_at_the_next_start() {
 }
 
 #[test]
+fn lost_history_is_not_healed_away_with_a_damaged_record() {
+    let directory = written(3, &options());
+    let before = tempfile::tempdir().unwrap();
+    copy(&directory.path().join("journal"), before.path());
+    write(directory.path(), 4, 6, &options());
+    replace(before.path(), &directory.path().join("journal"));
+    let state = state::State::open(&directory.path().join("sled"), 1 << 20).unwrap();
+    state
+        .database
+        .insert(keys::organization(&organization("o2")), b"garbage")
+        .unwrap();
+    state.flush().unwrap();
+    drop(state);
+    let checked = OpenOptions {
+        verification: Verification::EveryRecord,
+        ..options()
+    };
+    for _ in 0..2 {
+        let lost = refusal(directory.path(), checked.clone());
+        assert!(
+            matches!(
+                lost,
+                OpenError::Lost {
+                    from: Sequence(4),
+                    to: Sequence(6)
+                }
+            ),
+            "{lost}"
+        );
+    }
+}
+
+#[test]
 fn a_record_in_the_place_of_another_is_not_shown() {
     let directory = written(2, &options());
     let o2 = organization("o2");
