@@ -103,17 +103,29 @@ impl App {
         let world: Arc<dyn World> = Arc::new(SystemWorld);
         let compiled = compiled_catalogs(&settings.catalogs)?;
         let options = OpenOptions {
-            minimum_free_bytes: settings.minimum_free_mib.map(|mib| mib.saturating_mul(1024 * 1024)),
+            minimum_free_bytes: settings
+                .minimum_free_mib
+                .map(|mib| mib.saturating_mul(1024 * 1024)),
             ..OpenOptions::default()
         };
         let store: Arc<dyn Store> = Arc::new(SledStore::open(&directory, options)?);
         let (key, key_is_new) = operator_key(&directory, &*world)?;
         let application = Arc::new(Application::start(compiled, store, world)?);
-        let examples =
-            if settings.example { application.load_examples().await.map_err(AppError::Example)? } else { Vec::new() };
-        let listener = TcpListener::bind(settings.listen)
-            .await
-            .map_err(|source| AppError::Listen { address: settings.listen, source })?;
+        let examples = if settings.example {
+            application
+                .load_examples()
+                .await
+                .map_err(AppError::Example)?
+        } else {
+            Vec::new()
+        };
+        let listener =
+            TcpListener::bind(settings.listen)
+                .await
+                .map_err(|source| AppError::Listen {
+                    address: settings.listen,
+                    source,
+                })?;
         Ok(Self {
             listener,
             application,
@@ -134,11 +146,17 @@ impl App {
     pub fn greeting(&self) -> String {
         let address = self.address().unwrap_or(self.settings.listen);
         let key = self.key_file.display();
-        let mut lines: Vec<String> =
-            self.settings.in_effect().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let mut lines: Vec<String> = self
+            .settings
+            .in_effect()
+            .into_iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         lines.push(format!("roster listens on {address}"));
         if self.key_is_new {
-            lines.push(format!("the operator key was written to {key}; keep it secret"));
+            lines.push(format!(
+                "the operator key was written to {key}; keep it secret"
+            ));
         }
         lines.push("call it as the operator, for example:".to_owned());
         lines.push(format!(
@@ -147,15 +165,28 @@ impl App {
              http://{address}/roster.v1.OrganizationService/ListOrganizations"
         ));
         if !self.examples.is_empty() {
-            lines.push(format!("example organizations: {}", self.examples.join(", ")));
+            lines.push(format!(
+                "example organizations: {}",
+                self.examples.join(", ")
+            ));
         }
         lines.join("\n")
     }
 
     /// Serves until `stop` completes; the store is closed when this returns.
-    pub async fn serve(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), AppError> {
+    pub async fn serve(
+        self,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), AppError> {
         let drain = self.settings.drain();
-        server::serve(self.listener, self.application, self.authenticator, drain, stop).await?;
+        server::serve(
+            self.listener,
+            self.application,
+            self.authenticator,
+            drain,
+            stop,
+        )
+        .await?;
         Ok(())
     }
 }
@@ -171,14 +202,20 @@ pub fn compiled_catalogs(folders: &[PathBuf]) -> Result<Vec<Arc<CompiledCatalog>
         }
         all.push(catalog);
     }
-    all.into_iter().map(|catalog| compiled(catalog).map(Arc::new)).collect()
+    all.into_iter()
+        .map(|catalog| compiled(catalog).map(Arc::new))
+        .collect()
 }
 
 /// One catalog, compiled with the rules that all share.
 pub fn compiled(catalog: Catalog) -> Result<CompiledCatalog, AppError> {
     let id = catalog.id.to_string();
-    CompiledCatalog::compile(Arc::new(catalog), &catalogs::base_rules())
-        .map_err(|problem| AppError::Cedar { catalog: id, problem })
+    CompiledCatalog::compile(Arc::new(catalog), &catalogs::base_rules()).map_err(|problem| {
+        AppError::Cedar {
+            catalog: id,
+            problem,
+        }
+    })
 }
 
 /// Reads the operator's key, or writes one on the first start; whether it is new.
@@ -186,19 +223,29 @@ fn operator_key(directory: &Path, world: &dyn World) -> Result<(String, bool), A
     let path = directory.join(OPERATOR_KEY_FILE);
     let file_error = |action| {
         let path = path.clone();
-        move |source| AppError::File { action, path, source }
+        move |source| AppError::File {
+            action,
+            path,
+            source,
+        }
     };
     match fs::read_to_string(&path) {
         Ok(text) => {
             let key = text.trim().to_owned();
-            if key.strip_prefix(OPERATOR_KEY_PREFIX).is_none_or(|secret| secret.len() < 32) {
+            if key
+                .strip_prefix(OPERATOR_KEY_PREFIX)
+                .is_none_or(|secret| secret.len() < 32)
+            {
                 return Err(AppError::BadKey(path));
             }
             Ok((key, false))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let secret: String =
-                [world.random(), world.random()].concat().iter().map(|byte| format!("{byte:02x}")).collect();
+            let secret: String = [world.random(), world.random()]
+                .concat()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
             let key = format!("{OPERATOR_KEY_PREFIX}{secret}");
             let mut file = FileOptions::new()
                 .write(true)
@@ -206,7 +253,8 @@ fn operator_key(directory: &Path, world: &dyn World) -> Result<(String, bool), A
                 .mode(0o600)
                 .open(&path)
                 .map_err(file_error("create"))?;
-            file.write_all(format!("{key}\n").as_bytes()).map_err(file_error("write"))?;
+            file.write_all(format!("{key}\n").as_bytes())
+                .map_err(file_error("write"))?;
             file.sync_all().map_err(file_error("write"))?;
             Ok((key, true))
         }

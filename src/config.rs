@@ -51,11 +51,21 @@ pub struct Settings {
     pub data_dir: PathBuf,
 
     /// Address and port to serve gRPC on. Port 0 takes any free one.
-    #[arg(long, env = "ROSTER_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7350")]
+    #[arg(
+        long,
+        env = "ROSTER_LISTEN",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:7350"
+    )]
     pub listen: SocketAddr,
 
     /// Folders of further catalogs, each with a `catalog.toml`, besides those that come with Roster.
-    #[arg(long, env = "ROSTER_CATALOGS", value_name = "DIR", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "ROSTER_CATALOGS",
+        value_name = "DIR",
+        value_delimiter = ','
+    )]
     pub catalogs: Vec<PathBuf>,
 
     /// Load an example organization for each product, where it is not there yet.
@@ -63,7 +73,12 @@ pub struct Settings {
     pub example: bool,
 
     /// Seconds that requests may take to finish once the daemon is told to stop.
-    #[arg(long, env = "ROSTER_DRAIN_SECONDS", value_name = "SECONDS", default_value_t = 10)]
+    #[arg(
+        long,
+        env = "ROSTER_DRAIN_SECONDS",
+        value_name = "SECONDS",
+        default_value_t = 10
+    )]
     pub drain_seconds: u64,
 
     /// Refuse writes when less than this many MiB are free on the data directory's
@@ -76,7 +91,12 @@ pub struct Settings {
     pub log_format: LogFormat,
 
     /// What is logged, such as `info` or `roster=debug`.
-    #[arg(long, env = "ROSTER_LOG", value_name = "FILTER", default_value = "info")]
+    #[arg(
+        long,
+        env = "ROSTER_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
     pub log: String,
 }
 
@@ -88,7 +108,11 @@ impl Settings {
 
     /// The settings in effect, a line each, under the names they are set by.
     pub fn in_effect(&self) -> Vec<(&'static str, String)> {
-        let catalogs: Vec<String> = self.catalogs.iter().map(|folder| folder.display().to_string()).collect();
+        let catalogs: Vec<String> = self
+            .catalogs
+            .iter()
+            .map(|folder| folder.display().to_string())
+            .collect();
         vec![
             ("ROSTER_DATA_DIR", self.data_dir.display().to_string()),
             ("ROSTER_LISTEN", self.listen.to_string()),
@@ -97,9 +121,13 @@ impl Settings {
             ("ROSTER_DRAIN_SECONDS", self.drain_seconds.to_string()),
             (
                 "ROSTER_MINIMUM_FREE_MIB",
-                self.minimum_free_mib.map_or_else(|| "automatic".to_owned(), |mib| mib.to_string()),
+                self.minimum_free_mib
+                    .map_or_else(|| "automatic".to_owned(), |mib| mib.to_string()),
             ),
-            ("ROSTER_LOG_FORMAT", format!("{:?}", self.log_format).to_lowercase()),
+            (
+                "ROSTER_LOG_FORMAT",
+                format!("{:?}", self.log_format).to_lowercase(),
+            ),
             ("ROSTER_LOG", self.log.clone()),
         ]
     }

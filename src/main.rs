@@ -26,7 +26,11 @@ fn main() -> ExitCode {
         Command::Serve(settings) => serve(settings),
         Command::Catalog(CatalogCommand::Check { folders }) => {
             let faulty = folders.iter().filter(|folder| !check(folder)).count();
-            if faulty == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAULT) }
+            if faulty == 0 {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(EXIT_FAULT)
+            }
         }
         Command::Catalog(CatalogCommand::Schema { folder }) => match compile(&folder) {
             Ok(compiled) => {
@@ -69,7 +73,10 @@ fn serve(settings: Settings) -> ExitCode {
         eprintln!("roster: the log settings are wrong: {problem}");
         return ExitCode::from(EXIT_FAULT);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("roster: no runtime: {error}");
@@ -93,7 +100,10 @@ async fn run(settings: Settings) -> Result<(), AppError> {
 
 /// Completes when the process is asked to stop.
 fn stop_signal() -> impl Future<Output = ()> + Send + 'static {
-    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let signals = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    );
     async move {
         match signals {
             (Ok(mut terminate), Ok(mut interrupt)) => {
@@ -110,7 +120,9 @@ fn stop_signal() -> impl Future<Output = ()> + Send + 'static {
 fn fail(error: &AppError) -> ExitCode {
     eprintln!("roster: {}", told(error));
     let code = match error {
-        AppError::Open(OpenError::Damaged { .. } | OpenError::Lost { .. } | OpenError::Diverged(_)) => EXIT_LOST,
+        AppError::Open(
+            OpenError::Damaged { .. } | OpenError::Lost { .. } | OpenError::Diverged(_),
+        ) => EXIT_LOST,
         AppError::Open(_) => EXIT_STORE,
         _ => EXIT_FAULT,
     };

@@ -24,14 +24,22 @@ pub struct SystemWorld;
 impl World for SystemWorld {
     fn now(&self) -> Moment {
         #[expect(clippy::disallowed_methods, reason = "this is the one clock")]
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Moment(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 
     fn random(&self) -> [u8; 16] {
         let mut bytes = [0; 16];
-        #[expect(clippy::disallowed_methods, reason = "this is the one source of randomness")]
-        #[expect(clippy::expect_used, reason = "without randomness no secret is safe: stop")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the one source of randomness"
+        )]
+        #[expect(
+            clippy::expect_used,
+            reason = "without randomness no secret is safe: stop"
+        )]
         getrandom::fill(&mut bytes).expect("the operating system has no randomness");
         bytes
     }
@@ -47,7 +55,10 @@ pub struct StillWorld {
 impl StillWorld {
     /// A world at that moment.
     pub fn at(now: Moment) -> Self {
-        Self { now: AtomicI64::new(now.0), drawn: AtomicU64::new(0) }
+        Self {
+            now: AtomicI64::new(now.0),
+            drawn: AtomicU64::new(0),
+        }
     }
 
     /// Moves time.
@@ -69,6 +80,10 @@ impl World for StillWorld {
 
 /// Draws an opaque id that tells its kind, such as `role-3f9…`.
 pub fn draw_id(world: &dyn World, kind: &str) -> String {
-    let hex: String = world.random().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = world
+        .random()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("{kind}-{hex}")
 }

@@ -41,7 +41,11 @@ impl Application {
 
     /// Waits until the revision is published that `at_least` names.
     pub async fn reach(&self, at_least: &str, patience: Duration) -> Result<(), Error> {
-        if at_least.is_empty() { Ok(()) } else { self.progress.reach(at_least, patience).await }
+        if at_least.is_empty() {
+            Ok(())
+        } else {
+            self.progress.reach(at_least, patience).await
+        }
     }
 
     /// Everything published up to now, as a position in the history.
@@ -63,9 +67,15 @@ impl Application {
     /// The organization as it is.
     pub fn find(&self, organization: &str) -> Result<Arc<Snapshot>, Error> {
         if organization.is_empty() {
-            return Err(Error::invalid(vec![Violation::new("organization", Fault::Missing, "must be given")]));
+            return Err(Error::invalid(vec![Violation::new(
+                "organization",
+                Fault::Missing,
+                "must be given",
+            )]));
         }
-        self.registry.snapshot(organization).ok_or_else(|| Error::unknown_organization(organization))
+        self.registry
+            .snapshot(organization)
+            .ok_or_else(|| Error::unknown_organization(organization))
     }
 }
 
@@ -80,5 +90,9 @@ pub fn judge(snapshot: &Snapshot, check: &Check<'_>) -> Result<Checked, Error> {
             explanation: Some(explanation),
         });
     }
-    Ok(Checked { verdict: snapshot.decide(&question)?, revision: snapshot.revision(), explanation: None })
+    Ok(Checked {
+        verdict: snapshot.decide(&question)?,
+        revision: snapshot.revision(),
+        explanation: None,
+    })
 }

@@ -48,8 +48,15 @@ pub enum Error {
 impl Error {
     /// No such organization.
     pub fn unknown_organization(id: &str) -> Self {
-        let id = id.chars().take(128).flat_map(char::escape_default).collect();
-        Self::Refused(Refusal::NotFound { kind: "organization", id })
+        let id = id
+            .chars()
+            .take(128)
+            .flat_map(char::escape_default)
+            .collect();
+        Self::Refused(Refusal::NotFound {
+            kind: "organization",
+            id,
+        })
     }
 
     /// The request has faults.

@@ -96,7 +96,12 @@ const EXAMPLES: [Example; 5] = [
             Step::Role(
                 "developer",
                 "Developer",
-                &["InstancesView", "InstancesManage", "DatabasesView", "ProjectsView"],
+                &[
+                    "InstancesView",
+                    "InstancesManage",
+                    "DatabasesView",
+                    "ProjectsView",
+                ],
             ),
             Step::Member("dev", "Dev", &["developer"]),
             Step::Override("development", "dev", &["operator"]),
@@ -139,7 +144,10 @@ const EXAMPLES: [Example; 5] = [
 impl Application {
     /// Founds the example organizations that are not there yet; their ids.
     pub async fn load_examples(&self) -> Result<Vec<&'static str>, Error> {
-        for example in EXAMPLES.iter().filter(|example| self.catalog(example.catalog).is_some()) {
+        for example in EXAMPLES
+            .iter()
+            .filter(|example| self.catalog(example.catalog).is_some())
+        {
             let founding = Founding {
                 id: example.organization.to_owned(),
                 display_name: example.display_name.to_owned(),
@@ -151,12 +159,16 @@ impl Application {
             if self.find(example.organization).is_ok() {
                 continue;
             }
-            self.create_organization(example.catalog, &founding, &request()).await?;
+            self.create_organization(example.catalog, &founding, &request())
+                .await?;
             for step in example.steps {
                 self.take(example.organization, step).await?;
             }
         }
-        Ok(EXAMPLES.iter().map(|example| example.organization).collect())
+        Ok(EXAMPLES
+            .iter()
+            .map(|example| example.organization)
+            .collect())
     }
 
     async fn take(&self, organization: &str, step: &Step) -> Result<(), Error> {
@@ -180,15 +192,28 @@ impl Application {
                 }
                 Step::Override(project, user, roles) => {
                     let none = AskedPermissions::default();
-                    state.set_project_override(catalog, project, user, &owned(roles), &none, "", now)
+                    state.set_project_override(
+                        catalog,
+                        project,
+                        user,
+                        &owned(roles),
+                        &none,
+                        "",
+                        now,
+                    )
                 }
-                Step::DefaultRoles(user, roles) => state.set_default_roles(catalog, user, &owned(roles), ""),
+                Step::DefaultRoles(user, roles) => {
+                    state.set_default_roles(catalog, user, &owned(roles), "")
+                }
                 Step::Role(id, name, actions) => {
                     let new = NewRole {
                         id: (*id).to_owned(),
                         display_name: (*name).to_owned(),
                         description: String::new(),
-                        permissions: AskedPermissions { actions: owned(actions), ..AskedPermissions::default() },
+                        permissions: AskedPermissions {
+                            actions: owned(actions),
+                            ..AskedPermissions::default()
+                        },
                     };
                     state.create_role(catalog, &new, now)
                 }
@@ -210,7 +235,9 @@ impl Application {
 
 fn request() -> Request {
     Request {
-        caller: Caller { name: "example".to_owned() },
+        caller: Caller {
+            name: "example".to_owned(),
+        },
         request_id: String::new(),
         fingerprint: [0; 32],
         validate_only: false,

@@ -55,7 +55,11 @@ impl PageRequest {
             }
         };
         let digest = digest_of(filters);
-        let after = if token.is_empty() { Some(String::new()) } else { read_token(token, digest) };
+        let after = if token.is_empty() {
+            Some(String::new())
+        } else {
+            read_token(token, digest)
+        };
         if after.is_none() {
             violations.push(Violation::new(
                 "page_token",
@@ -64,14 +68,22 @@ impl PageRequest {
             ));
         }
         match after {
-            Some(after) if violations.is_empty() => Ok(Self { size, after, digest }),
+            Some(after) if violations.is_empty() => Ok(Self {
+                size,
+                after,
+                digest,
+            }),
             _ => Err(Error::invalid(violations)),
         }
     }
 
     /// Takes a page from items that come after [`after`](Self::after), ascending
     /// by the key that `key` tells.
-    pub fn take<T>(&self, items: impl IntoIterator<Item = T>, key: impl Fn(&T) -> String) -> Page<T> {
+    pub fn take<T>(
+        &self,
+        items: impl IntoIterator<Item = T>,
+        key: impl Fn(&T) -> String,
+    ) -> Page<T> {
         let mut items: Vec<T> = items.into_iter().take(self.size + 1).collect();
         let more = items.len() > self.size;
         items.truncate(self.size);
@@ -79,7 +91,10 @@ impl PageRequest {
             Some(last) if more => self.token(&key(last)),
             _ => String::new(),
         };
-        Page { items, next_page_token }
+        Page {
+            items,
+            next_page_token,
+        }
     }
 
     fn token(&self, key: &str) -> String {
@@ -95,7 +110,9 @@ fn read_token(token: &str, digest: [u8; DIGEST_BYTES]) -> Option<String> {
     }
     let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
     let (found, key) = bytes.split_first_chunk::<DIGEST_BYTES>()?;
-    (*found == digest).then(|| String::from_utf8(key.to_vec()).ok()).flatten()
+    (*found == digest)
+        .then(|| String::from_utf8(key.to_vec()).ok())
+        .flatten()
 }
 
 fn digest_of(filters: &[&str]) -> [u8; DIGEST_BYTES] {
@@ -136,7 +153,9 @@ mod tests {
     #[test]
     fn a_token_of_another_list_or_a_page_too_large_is_refused() {
         let request = PageRequest::parse(1, "", &["a"]).expect("a valid request");
-        let token = request.take(["x".to_owned(), "y".to_owned()], Clone::clone).next_page_token;
+        let token = request
+            .take(["x".to_owned(), "y".to_owned()], Clone::clone)
+            .next_page_token;
         assert!(PageRequest::parse(1, &token, &["a"]).is_ok());
         assert!(PageRequest::parse(1, &token, &["b"]).is_err());
         assert!(PageRequest::parse(1, "not base64!", &["a"]).is_err());

@@ -45,7 +45,9 @@ pub enum StartError {
     #[error("the store can't be read: {0}")]
     Read(#[from] ReadError),
     /// An organization lives on a catalog that was not loaded.
-    #[error("organization `{organization}` lives on catalog `{catalog}`, which is not among the catalogs loaded")]
+    #[error(
+        "organization `{organization}` lives on catalog `{catalog}`, which is not among the catalogs loaded"
+    )]
     UnknownCatalog {
         /// The organization.
         organization: String,
@@ -69,10 +71,18 @@ impl Application {
         store: Arc<dyn Store>,
         world: Arc<dyn World>,
     ) -> Result<Self, StartError> {
-        let catalogs =
-            catalogs.into_iter().map(|catalog| (catalog.catalog().id.clone(), catalog)).collect();
+        let catalogs = catalogs
+            .into_iter()
+            .map(|catalog| (catalog.catalog().id.clone(), catalog))
+            .collect();
         let progress = Arc::new(Progress::starting_at(store.head().sequence));
-        let application = Self { catalogs, store, world, registry: Arc::new(Registry::default()), progress };
+        let application = Self {
+            catalogs,
+            store,
+            world,
+            registry: Arc::new(Registry::default()),
+            progress,
+        };
         application.load()?;
         Ok(application)
     }
@@ -93,9 +103,11 @@ impl Application {
                         catalog: catalog.to_string(),
                     });
                 };
-                let snapshot = Snapshot::compile(Arc::clone(compiled), organization, sequence.0).map_err(|error| {
-                    StartError::Compile { organization: id.to_string(), problem: error.to_string() }
-                })?;
+                let snapshot = Snapshot::compile(Arc::clone(compiled), organization, sequence.0)
+                    .map_err(|error| StartError::Compile {
+                        organization: id.to_string(),
+                        problem: error.to_string(),
+                    })?;
                 self.registry.publish(id, Arc::new(snapshot));
             }
             match page.last() {

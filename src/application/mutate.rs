@@ -11,11 +11,11 @@ use std::sync::Arc;
 use super::registry::{Cell, Registry};
 use super::revision::Progress;
 use super::{Application, Error};
+use crate::domain::Refusal;
 use crate::domain::change::{Change, Outcome, RecordChange};
 use crate::domain::identifiers::OrganizationId;
 use crate::domain::organization::{Moment, Organization};
 use crate::domain::refusal::{Fault, Violation};
-use crate::domain::Refusal;
 use crate::engine::Snapshot;
 use crate::store::{
     Commit, CommitError, HistoryEvent, Idempotency, IdempotencyKey, OnCommit, Remembered,
@@ -90,7 +90,12 @@ impl Application {
     }
 
     /// An organization that is not there may have been deleted by this very request.
-    fn answer_for_the_absent(&self, organization: &str, request: &Request, now: Moment) -> Result<Written, Error> {
+    fn answer_for_the_absent(
+        &self,
+        organization: &str,
+        request: &Request,
+        now: Moment,
+    ) -> Result<Written, Error> {
         self.recall(&OrganizationId::new(organization), request, now)?
             .ok_or_else(|| Error::unknown_organization(organization))
     }
@@ -110,7 +115,10 @@ impl Application {
         let change = decide(&current, now)?;
         let next = current.advance(organization.apply(&change.records), &change.records)?;
         if request.validate_only {
-            return Ok(Attempt::Done(Written { revision: current.revision(), outcome: change.outcome }));
+            return Ok(Attempt::Done(Written {
+                revision: current.revision(),
+                outcome: change.outcome,
+            }));
         }
         let expected = Some(organization.version);
         self.commit(next, expected, change, request, now).await
@@ -151,9 +159,14 @@ impl Application {
             records: change.records,
         };
         match self.store.commit(commit).await {
-            Ok(sequence) => Ok(Attempt::Done(Written { revision: sequence.0, outcome: change.outcome })),
+            Ok(sequence) => Ok(Attempt::Done(Written {
+                revision: sequence.0,
+                outcome: change.outcome,
+            })),
             Err(CommitError::Conflict) => Ok(Attempt::Again),
-            Err(CommitError::AlreadyDone(remembered)) => replay(*remembered, request).map(Attempt::Done),
+            Err(CommitError::AlreadyDone(remembered)) => {
+                replay(*remembered, request).map(Attempt::Done)
+            }
             Err(error) => Err(Error::Commit(error)),
         }
     }
@@ -170,7 +183,9 @@ impl Application {
         }
         let key = key(organization, request);
         match self.store.remembered(&key)? {
-            Some(remembered) if remembered.expires_at > now => replay(remembered, request).map(Some),
+            Some(remembered) if remembered.expires_at > now => {
+                replay(remembered, request).map(Some)
+            }
             _ => Ok(None),
         }
     }
@@ -193,7 +208,10 @@ fn replay(remembered: Remembered, request: &Request) -> Result<Written, Error> {
     if remembered.fingerprint != request.fingerprint {
         return Err(Error::RequestIdReused(request.request_id.clone()));
     }
-    Ok(Written { revision: remembered.sequence.0, outcome: remembered.outcome })
+    Ok(Written {
+        revision: remembered.sequence.0,
+        outcome: remembered.outcome,
+    })
 }
 
 fn key(organization: &OrganizationId, request: &Request) -> IdempotencyKey {
@@ -219,7 +237,11 @@ fn idempotency(
 }
 
 fn history_event(change: &Change, request: &Request) -> HistoryEvent {
-    let details = change.event.details.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+    let details = change
+        .event
+        .details
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), value.clone()));
     HistoryEvent {
         action: change.event.action.to_owned(),
         target_kind: change.event.target.kind.clone(),

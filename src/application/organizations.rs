@@ -14,7 +14,9 @@ impl Application {
     /// Organizations whose ids come after `after`, ascending, at most `limit`.
     pub fn organizations_after(&self, after: &str, limit: usize) -> Vec<Arc<Snapshot>> {
         let ids = self.registry.ids(after, limit);
-        ids.iter().filter_map(|id| self.registry.snapshot(id.as_str())).collect()
+        ids.iter()
+            .filter_map(|id| self.registry.snapshot(id.as_str()))
+            .collect()
     }
 
     /// Founds an organization on a catalog.
@@ -26,11 +28,17 @@ impl Application {
     ) -> Result<Written, Error> {
         check_request_id(&request.request_id)?;
         let Some(compiled) = self.catalog(catalog) else {
-            let known: Vec<String> =
-                self.catalogs().map(|known| format!("`{}`", known.catalog().id)).collect();
+            let known: Vec<String> = self
+                .catalogs()
+                .map(|known| format!("`{}`", known.catalog().id))
+                .collect();
             return Err(Error::invalid(vec![Violation::new(
                 "catalog",
-                if catalog.is_empty() { Fault::Missing } else { Fault::UnknownReference },
+                if catalog.is_empty() {
+                    Fault::Missing
+                } else {
+                    Fault::UnknownReference
+                },
                 format!("must be one of {}", known.join(", ")),
             )]));
         };
@@ -46,7 +54,10 @@ impl Application {
         }
         let first = Snapshot::compile(Arc::clone(compiled), organization, 0)?;
         if request.validate_only {
-            return Ok(Written { revision: self.published(), outcome: change.outcome });
+            return Ok(Written {
+                revision: self.published(),
+                outcome: change.outcome,
+            });
         }
         match self.commit_first(first, change, request, now).await? {
             Some(written) => Ok(written),
@@ -56,5 +67,9 @@ impl Application {
 }
 
 fn already_exists(id: &OrganizationId) -> Error {
-    Refusal::AlreadyExists { kind: "organization", id: id.to_string() }.into()
+    Refusal::AlreadyExists {
+        kind: "organization",
+        id: id.to_string(),
+    }
+    .into()
 }

@@ -32,7 +32,11 @@ impl Cell {
     /// Publishes a snapshot unless a newer one is there.
     pub fn publish(&self, snapshot: Arc<Snapshot>) {
         self.published.rcu(|current| {
-            if current.revision() < snapshot.revision() { Arc::clone(&snapshot) } else { Arc::clone(current) }
+            if current.revision() < snapshot.revision() {
+                Arc::clone(&snapshot)
+            } else {
+                Arc::clone(current)
+            }
         });
     }
 }
@@ -53,7 +57,10 @@ impl Registry {
 
     /// Whether that is still the organization's cell, and not that of one deleted meanwhile.
     pub fn holds(&self, id: &str, cell: &Arc<Cell>) -> bool {
-        self.cells.pin().get(id).is_some_and(|held| Arc::ptr_eq(held, cell))
+        self.cells
+            .pin()
+            .get(id)
+            .is_some_and(|held| Arc::ptr_eq(held, cell))
     }
 
     /// The snapshot of that organization.
@@ -66,7 +73,10 @@ impl Registry {
         match self.get(id.as_str()) {
             Some(cell) => cell.publish(snapshot),
             None => {
-                let cell = Cell { published: ArcSwap::new(snapshot), turn: Mutex::new(()) };
+                let cell = Cell {
+                    published: ArcSwap::new(snapshot),
+                    turn: Mutex::new(()),
+                };
                 self.cells.pin().insert(id.clone(), Arc::new(cell));
             }
         }
@@ -85,7 +95,11 @@ impl Registry {
     /// Ids after `after`, ascending, at most `limit`.
     pub fn ids(&self, after: &str, limit: usize) -> Vec<OrganizationId> {
         let cells = self.cells.pin();
-        let mut ids: Vec<OrganizationId> = cells.keys().filter(|id| id.as_str() > after).cloned().collect();
+        let mut ids: Vec<OrganizationId> = cells
+            .keys()
+            .filter(|id| id.as_str() > after)
+            .cloned()
+            .collect();
         ids.sort();
         ids.truncate(limit);
         ids

@@ -30,7 +30,11 @@ pub fn parse(given: &str) -> Result<Option<Sequence>, Error> {
     let sequence = given
         .strip_prefix(SHARD)
         .and_then(|rest| rest.strip_prefix('.'))
-        .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase()))
+        .filter(|digits| {
+            digits
+                .bytes()
+                .all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase())
+        })
         .and_then(|digits| u64::from_str_radix(digits, 16).ok());
     match sequence {
         Some(sequence) => Ok(Some(Sequence(sequence))),
@@ -50,7 +54,9 @@ pub struct Progress {
 impl Progress {
     /// Published up to there.
     pub fn starting_at(sequence: Sequence) -> Self {
-        Self { published: watch::Sender::new(sequence) }
+        Self {
+            published: watch::Sender::new(sequence),
+        }
     }
 
     /// Says that everything up to there is published.
@@ -76,7 +82,9 @@ impl Progress {
             return Ok(());
         }
         let mut watcher = self.published.subscribe();
-        let waited = tokio::time::timeout(patience, watcher.wait_for(|published| *published >= wanted)).await;
+        let waited =
+            tokio::time::timeout(patience, watcher.wait_for(|published| *published >= wanted))
+                .await;
         match waited {
             Ok(Ok(_)) => Ok(()),
             _ => Err(Error::RevisionNotReached(at_least.to_owned())),
@@ -92,7 +100,15 @@ mod tests {
     fn a_token_reads_back_and_nothing_else_is_one() {
         assert_eq!(parse(&token(255)).ok().flatten(), Some(Sequence(255)));
         assert!(matches!(parse(""), Ok(None)));
-        for refused in ["0", "0.", "1.5", "0.FF", "0.-1", "latest", "0.ffffffffffffffffff"] {
+        for refused in [
+            "0",
+            "0.",
+            "1.5",
+            "0.FF",
+            "0.-1",
+            "latest",
+            "0.ffffffffffffffffff",
+        ] {
             assert!(parse(refused).is_err(), "accepted {refused:?}");
         }
     }

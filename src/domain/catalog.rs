@@ -212,7 +212,11 @@ impl Catalog {
     pub fn assemble(parts: CatalogParts) -> Self {
         let mut actions = parts.actions;
         close_implications(&mut actions);
-        let actions_by_id = actions.iter().map(|action| action.id.clone()).zip((0..).map(ActionIndex)).collect();
+        let actions_by_id = actions
+            .iter()
+            .map(|action| action.id.clone())
+            .zip((0..).map(ActionIndex))
+            .collect();
         let types_by_id = parts
             .resource_types
             .iter()
@@ -264,7 +268,10 @@ impl Catalog {
     }
 
     /// All a grant of `actions` gives: the actions, what they imply, nothing unknown.
-    pub fn closure<'a>(&self, actions: impl IntoIterator<Item = &'a ActionId>) -> BTreeSet<ActionIndex> {
+    pub fn closure<'a>(
+        &self,
+        actions: impl IntoIterator<Item = &'a ActionId>,
+    ) -> BTreeSet<ActionIndex> {
         let mut closed = BTreeSet::new();
         for id in actions {
             if let Some((index, action)) = self.action(id.as_str()) {
@@ -277,8 +284,10 @@ impl Catalog {
 }
 
 fn close_implications(actions: &mut [Action]) {
-    let direct: BTreeMap<ActionIndex, BTreeSet<ActionIndex>> =
-        (0..).map(ActionIndex).zip(actions.iter().map(|action| action.implies.clone())).collect();
+    let direct: BTreeMap<ActionIndex, BTreeSet<ActionIndex>> = (0..)
+        .map(ActionIndex)
+        .zip(actions.iter().map(|action| action.implies.clone()))
+        .collect();
     for (index, action) in (0..).map(ActionIndex).zip(actions.iter_mut()) {
         let mut closed = BTreeSet::new();
         let mut waiting: Vec<ActionIndex> = action.implies.iter().copied().collect();

@@ -93,7 +93,10 @@ pub struct Target {
 impl Target {
     /// A target of a kind and id.
     pub fn new(kind: impl Into<String>, id: impl ToString) -> Self {
-        Self { kind: kind.into(), id: id.to_string() }
+        Self {
+            kind: kind.into(),
+            id: id.to_string(),
+        }
     }
 }
 

@@ -84,7 +84,11 @@ impl Checks {
 
     fn shape(&mut self, field: &str, value: &str, fault: Option<String>) {
         if let Some(message) = fault {
-            let kind = if value.is_empty() { Fault::Missing } else { Fault::Malformed };
+            let kind = if value.is_empty() {
+                Fault::Missing
+            } else {
+                Fault::Malformed
+            };
             self.fault(field, kind, message);
         }
     }
@@ -99,7 +103,11 @@ impl Checks {
         catalog: &Catalog,
     ) -> Vec<RoleId> {
         if asked.len() > MAX_ROLES {
-            self.fault(field, Fault::TooMany, format!("must be at most {MAX_ROLES}, not {}", asked.len()));
+            self.fault(
+                field,
+                Fault::TooMany,
+                format!("must be at most {MAX_ROLES}, not {}", asked.len()),
+            );
             return Vec::new();
         }
         let mut seen = BTreeSet::new();
@@ -111,7 +119,10 @@ impl Checks {
                 self.fault(path, kind, message);
             }
         }
-        asked.iter().map(|role| RoleId::new(role.as_str())).collect()
+        asked
+            .iter()
+            .map(|role| RoleId::new(role.as_str()))
+            .collect()
     }
 
     /// The fields must make permissions that the catalog knows; with
@@ -123,13 +134,24 @@ impl Checks {
         catalog: &Catalog,
         place: Place,
     ) -> Permissions {
-        let mut permissions = Permissions { every: asked.every.iter().copied().collect(), ..Permissions::default() };
+        let mut permissions = Permissions {
+            every: asked.every.iter().copied().collect(),
+            ..Permissions::default()
+        };
         if place == Place::Override && permissions.every.contains(&Level::Account) {
-            self.fault(format!("{field}.every"), Fault::AccountLevelAction, "an override holds project-level actions only");
+            self.fault(
+                format!("{field}.every"),
+                Fault::AccountLevelAction,
+                "an override holds project-level actions only",
+            );
         }
         let mut named = vec![
             (format!("{field}.actions"), When::Always, &asked.actions),
-            (format!("{field}.own_actions"), When::Own, &asked.own_actions),
+            (
+                format!("{field}.own_actions"),
+                When::Own,
+                &asked.own_actions,
+            ),
         ];
         for (index, (condition, actions)) in asked.conditional.iter().enumerate() {
             let path = format!("{field}.conditional[{index}]");
@@ -140,7 +162,11 @@ impl Checks {
                     format!("catalog `{}` has no such condition", catalog.id),
                 );
             }
-            named.push((format!("{path}.actions"), When::Condition(condition.clone()), actions));
+            named.push((
+                format!("{path}.actions"),
+                When::Condition(condition.clone()),
+                actions,
+            ));
         }
         for (path, when, actions) in named {
             self.actions(&path, actions, catalog, place);
@@ -154,20 +180,31 @@ impl Checks {
 
     fn actions(&mut self, field: &str, asked: &[String], catalog: &Catalog, place: Place) {
         if asked.len() > MAX_ACTIONS {
-            self.fault(field, Fault::TooMany, format!("must be at most {MAX_ACTIONS}, not {}", asked.len()));
+            self.fault(
+                field,
+                Fault::TooMany,
+                format!("must be at most {MAX_ACTIONS}, not {}", asked.len()),
+            );
             return;
         }
         for (index, id) in asked.iter().enumerate() {
             let path = format!("{field}[{index}]");
             match catalog.action(id) {
                 None => {
-                    self.fault(path, Fault::UnknownAction, format!("catalog `{}` has no such action", catalog.id));
+                    self.fault(
+                        path,
+                        Fault::UnknownAction,
+                        format!("catalog `{}` has no such action", catalog.id),
+                    );
                 }
                 Some((_, action)) if place == Place::Override && action.level == Level::Account => {
                     self.fault(
                         path,
                         Fault::AccountLevelAction,
-                        format!("`{}` is account-level; an override holds project-level actions only", action.id),
+                        format!(
+                            "`{}` is account-level; an override holds project-level actions only",
+                            action.id
+                        ),
                     );
                 }
                 Some(_) => {}
@@ -177,13 +214,25 @@ impl Checks {
 
     /// Refuses if anything was wrong.
     pub fn finish(self) -> Result<(), Refusal> {
-        if self.0.is_empty() { Ok(()) } else { Err(Refusal::Invalid(self.0)) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Refusal::Invalid(self.0))
+        }
     }
 }
 
-fn role_fault(role: &str, place: Place, organization: &Organization, catalog: &Catalog) -> Option<(Fault, String)> {
+fn role_fault(
+    role: &str,
+    place: Place,
+    organization: &Organization,
+    catalog: &Catalog,
+) -> Option<(Fault, String)> {
     if role == OWNER_ROLE {
-        return Some((Fault::ReservedName, "ownership is not given as a role; it is transferred".to_owned()));
+        return Some((
+            Fault::ReservedName,
+            "ownership is not given as a role; it is transferred".to_owned(),
+        ));
     }
     if let Some(built_in) = catalog.role(role) {
         let fits = match place {
@@ -195,10 +244,18 @@ fn role_fault(role: &str, place: Place, organization: &Organization, catalog: &C
             Place::Organization => "the organization",
             Place::Project | Place::Override => "a project",
         };
-        return (!fits).then(|| (Fault::RoleNotHeldThere, format!("is a role that can't be held on {where_}")));
+        return (!fits).then(|| {
+            (
+                Fault::RoleNotHeldThere,
+                format!("is a role that can't be held on {where_}"),
+            )
+        });
     }
     if organization.roles.contains_key(role) {
         return None;
     }
-    Some((Fault::UnknownReference, "names no role of this organization".to_owned()))
+    Some((
+        Fault::UnknownReference,
+        "names no role of this organization".to_owned(),
+    ))
 }

@@ -113,8 +113,19 @@ mod tests {
     #[test]
     fn an_identifier_is_visible_ascii_of_bounded_length() {
         assert_eq!(identifier_fault("auth0|42"), None);
-        assert_eq!(identifier_fault("\");permit(principal,action,resource);//"), None);
-        for refused in ["", "a b", "a\nb", "a\0b", "\u{202e}abc", "é", &"a".repeat(129)] {
+        assert_eq!(
+            identifier_fault("\");permit(principal,action,resource);//"),
+            None
+        );
+        for refused in [
+            "",
+            "a b",
+            "a\nb",
+            "a\0b",
+            "\u{202e}abc",
+            "é",
+            &"a".repeat(129),
+        ] {
             assert!(identifier_fault(refused).is_some(), "accepted {refused:?}");
         }
     }

@@ -27,7 +27,11 @@ pub struct Founding {
 }
 
 /// Founds an organization: its record and its owner's membership.
-pub fn found(catalog: &Catalog, founding: &Founding, now: Moment) -> Result<(Organization, Change), Refusal> {
+pub fn found(
+    catalog: &Catalog,
+    founding: &Founding,
+    now: Moment,
+) -> Result<(Organization, Change), Refusal> {
     let mut checks = Checks::new();
     checks.identifier("organization_id", &founding.id);
     checks.name("display_name", &founding.display_name);
@@ -40,8 +44,15 @@ pub fn found(catalog: &Catalog, founding: &Founding, now: Moment) -> Result<(Org
         catalog.plan(&founding.plan).map(|plan| plan.id.clone())
     };
     let Some(plan) = plan else {
-        checks.fault("plan", Fault::UnknownReference, format!("catalog `{}` has no such plan", catalog.id));
-        return Err(checks.finish().err().unwrap_or(Refusal::NotOffered("plans")));
+        checks.fault(
+            "plan",
+            Fault::UnknownReference,
+            format!("catalog `{}` has no such plan", catalog.id),
+        );
+        return Err(checks
+            .finish()
+            .err()
+            .unwrap_or(Refusal::NotOffered("plans")));
     };
     checks.finish()?;
     let version = Version(1);
@@ -72,10 +83,16 @@ pub fn found(catalog: &Catalog, founding: &Founding, now: Moment) -> Result<(Org
         event: Event {
             action: "CreateOrganization",
             target: Target::new("Organization", &profile.id),
-            details: vec![("catalog", catalog.id.to_string()), ("owner", profile.owner.to_string())],
+            details: vec![
+                ("catalog", catalog.id.to_string()),
+                ("owner", profile.owner.to_string()),
+            ],
         },
         outcome: Outcome::Profile(Arc::clone(&profile)),
-        records: vec![RecordChange::PutProfile(Arc::clone(&profile)), RecordChange::PutMember(owner)],
+        records: vec![
+            RecordChange::PutProfile(Arc::clone(&profile)),
+            RecordChange::PutMember(owner),
+        ],
     };
     let organization = Organization::empty(profile, Version(0)).apply(&change.records);
     Ok((organization, change))
@@ -83,7 +100,11 @@ pub fn found(catalog: &Catalog, founding: &Founding, now: Moment) -> Result<(Org
 
 impl Organization {
     /// Renames the organization.
-    pub fn update_organization(&self, display_name: &str, given_etag: &str) -> Result<Change, Refusal> {
+    pub fn update_organization(
+        &self,
+        display_name: &str,
+        given_etag: &str,
+    ) -> Result<Change, Refusal> {
         let mut checks = Checks::new();
         checks.name("display_name", display_name);
         checks.finish()?;
@@ -94,15 +115,29 @@ impl Organization {
     }
 
     /// Moves the organization to another plan. Takes nothing away that is in use.
-    pub fn set_plan(&self, catalog: &Catalog, plan: &str, given_etag: &str) -> Result<Change, Refusal> {
+    pub fn set_plan(
+        &self,
+        catalog: &Catalog,
+        plan: &str,
+        given_etag: &str,
+    ) -> Result<Change, Refusal> {
         let mut checks = Checks::new();
         if catalog.plan(plan).is_none() {
-            checks.fault("plan", Fault::UnknownReference, format!("catalog `{}` has no such plan", catalog.id));
+            checks.fault(
+                "plan",
+                Fault::UnknownReference,
+                format!("catalog `{}` has no such plan", catalog.id),
+            );
         }
         checks.finish()?;
         self.check_etag(given_etag)?;
-        let details = vec![("before", self.profile.plan.to_string()), ("after", plan.to_owned())];
-        self.change_profile("SetPlan", details, |profile| profile.plan = PlanId::new(plan))
+        let details = vec![
+            ("before", self.profile.plan.to_string()),
+            ("after", plan.to_owned()),
+        ];
+        self.change_profile("SetPlan", details, |profile| {
+            profile.plan = PlanId::new(plan)
+        })
     }
 
     /// Deletes the organization with all that is in it.
@@ -135,7 +170,11 @@ impl Organization {
         let profile = Arc::new(profile);
         Ok(Change {
             records: vec![RecordChange::PutProfile(Arc::clone(&profile))],
-            event: Event { action, target: Target::new("Organization", self.id()), details },
+            event: Event {
+                action,
+                target: Target::new("Organization", self.id()),
+                details,
+            },
             outcome: Outcome::Profile(profile),
         })
     }
@@ -151,6 +190,14 @@ pub(super) fn fresh(
     if given.is_empty() || given == etag(version) {
         return Ok(());
     }
-    let given = given.chars().take(64).flat_map(char::escape_default).collect();
-    Err(Refusal::StaleEtag { kind, id: id.to_string(), given })
+    let given = given
+        .chars()
+        .take(64)
+        .flat_map(char::escape_default)
+        .collect();
+    Err(Refusal::StaleEtag {
+        kind,
+        id: id.to_string(),
+        given,
+    })
 }

@@ -37,14 +37,16 @@ pub fn allowed(organization: &Organization, catalog: &Catalog, case: &Case<'_>) 
     let Some(action) = catalog.actions.get(usize::from(case.action.0)) else {
         return false;
     };
-    if member.status == MemberStatus::Suspended || forbidden(organization, action.id.as_str(), case) {
+    if member.status == MemberStatus::Suspended || forbidden(organization, action.id.as_str(), case)
+    {
         return false;
     }
     if organization.is_owner(case.user) {
         return true;
     }
-    let leaving =
-        action.id.as_str() == "LeaveOrganization" && case.resource_type == MEMBER_TYPE && case.resource_id == case.user;
+    let leaving = action.id.as_str() == "LeaveOrganization"
+        && case.resource_type == MEMBER_TYPE
+        && case.resource_id == case.user;
     leaving || held(organization, catalog, member, action.level, case)
 }
 
@@ -52,10 +54,22 @@ pub fn allowed(organization: &Organization, catalog: &Catalog, case: &Case<'_>) 
 fn forbidden(organization: &Organization, action: &str, case: &Case<'_>) -> bool {
     case.resource_type == MEMBER_TYPE
         && organization.is_owner(case.resource_id)
-        && ["ChangeMemberRole", "RemoveMember", "SuspendMember", "LeaveOrganization"].contains(&action)
+        && [
+            "ChangeMemberRole",
+            "RemoveMember",
+            "SuspendMember",
+            "LeaveOrganization",
+        ]
+        .contains(&action)
 }
 
-fn held(organization: &Organization, catalog: &Catalog, member: &Member, level: Level, case: &Case<'_>) -> bool {
+fn held(
+    organization: &Organization,
+    catalog: &Catalog,
+    member: &Member,
+    level: Level,
+    case: &Case<'_>,
+) -> bool {
     let grants = |role: &str| {
         organization
             .permissions_of(catalog, role)
@@ -73,14 +87,23 @@ fn held(organization: &Organization, catalog: &Catalog, member: &Member, level: 
             replaced.roles.iter().any(|role| grants(role.as_str()))
                 || grants_it(catalog, &replaced.permissions, level, case)
         }
-        None => on_organization() || member.roles_on_project(project).iter().any(|role| grants(role.as_str())),
+        None => {
+            on_organization()
+                || member
+                    .roles_on_project(project)
+                    .iter()
+                    .any(|role| grants(role.as_str()))
+        }
     }
 }
 
 fn grants_it(catalog: &Catalog, permissions: &Permissions, level: Level, case: &Case<'_>) -> bool {
     let contains = |when: &When| {
-        let named: BTreeSet<ActionIndex> =
-            permissions.actions.get(when).map(|actions| catalog.closure(actions)).unwrap_or_default();
+        let named: BTreeSet<ActionIndex> = permissions
+            .actions
+            .get(when)
+            .map(|actions| catalog.closure(actions))
+            .unwrap_or_default();
         named.contains(&case.action)
     };
     permissions.every.contains(&level)

@@ -38,7 +38,12 @@ pub struct MemberEdit {
 
 impl Organization {
     /// Adds a member.
-    pub fn add_member(&self, catalog: &Catalog, new: &NewMember, now: Moment) -> Result<Change, Refusal> {
+    pub fn add_member(
+        &self,
+        catalog: &Catalog,
+        new: &NewMember,
+        now: Moment,
+    ) -> Result<Change, Refusal> {
         let mut checks = Checks::new();
         checks.identifier("user", &new.user);
         checks.optional_name("display_name", &new.display_name);
@@ -46,7 +51,10 @@ impl Organization {
         let roles = checks.roles("roles", &new.roles, Place::Organization, self, catalog);
         checks.finish()?;
         if self.members.contains_key(new.user.as_str()) {
-            return Err(Refusal::AlreadyExists { kind: "member", id: new.user.clone() });
+            return Err(Refusal::AlreadyExists {
+                kind: "member",
+                id: new.user.clone(),
+            });
         }
         let member = Member {
             user: UserId::new(new.user.as_str()),
@@ -66,7 +74,12 @@ impl Organization {
     }
 
     /// Edits what is known of a member; no right depends on it.
-    pub fn update_member(&self, user: &str, edit: &MemberEdit, given_etag: &str) -> Result<Change, Refusal> {
+    pub fn update_member(
+        &self,
+        user: &str,
+        edit: &MemberEdit,
+        given_etag: &str,
+    ) -> Result<Change, Refusal> {
         let mut checks = Checks::new();
         if let Some(name) = &edit.display_name {
             checks.optional_name("display_name", name);
@@ -134,7 +147,12 @@ impl Organization {
 
     /// Removes a member with everything they hold. Resources they own pass to
     /// `heir`, or to nobody when that is empty; the outcome lists them.
-    pub fn remove_member(&self, user: &str, heir: &str, given_etag: &str) -> Result<Change, Refusal> {
+    pub fn remove_member(
+        &self,
+        user: &str,
+        heir: &str,
+        given_etag: &str,
+    ) -> Result<Change, Refusal> {
         let member = self.member_to_edit(user, given_etag)?;
         self.refuse_owner(&member, "removing the owner")?;
         let heir = self.heir(heir, user)?;
@@ -149,30 +167,55 @@ impl Organization {
         }));
         let count = owned.len() as u64;
         let outcome = if heir.is_some() {
-            Outcome::Removed { orphaned: Vec::new(), orphaned_count: 0, reassigned_count: count }
+            Outcome::Removed {
+                orphaned: Vec::new(),
+                orphaned_count: 0,
+                reassigned_count: count,
+            }
         } else {
-            let orphaned = owned.iter().take(MAX_LISTED_RESOURCES).map(|resource| resource.key.clone()).collect();
-            Outcome::Removed { orphaned, orphaned_count: count, reassigned_count: 0 }
+            let orphaned = owned
+                .iter()
+                .take(MAX_LISTED_RESOURCES)
+                .map(|resource| resource.key.clone())
+                .collect();
+            Outcome::Removed {
+                orphaned,
+                orphaned_count: count,
+                reassigned_count: 0,
+            }
         };
         let mut details = vec![("resources", owned.len().to_string())];
         details.extend(heir.map(|heir| ("reassigned_to", heir.to_string())));
         Ok(Change {
             records,
-            event: Event { action: "RemoveMember", target: Target::new("Member", user), details },
+            event: Event {
+                action: "RemoveMember",
+                target: Target::new("Member", user),
+                details,
+            },
             outcome,
         })
     }
 
     /// The resources that a user owns.
-    pub fn owned_by<'a>(&'a self, user: &'a str) -> impl Iterator<Item = &'a Arc<RegisteredResource>> + 'a {
-        self.resources
-            .values()
-            .filter(move |resource| resource.owner.as_ref().is_some_and(|owner| owner.as_str() == user))
+    pub fn owned_by<'a>(
+        &'a self,
+        user: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<RegisteredResource>> + 'a {
+        self.resources.values().filter(move |resource| {
+            resource
+                .owner
+                .as_ref()
+                .is_some_and(|owner| owner.as_str() == user)
+        })
     }
 
     /// The member of that id.
     pub fn member(&self, user: &str) -> Result<&Arc<Member>, Refusal> {
-        self.members.get(user).ok_or_else(|| Refusal::NotFound { kind: "member", id: shown(user) })
+        self.members.get(user).ok_or_else(|| Refusal::NotFound {
+            kind: "member",
+            id: shown(user),
+        })
     }
 
     fn heir(&self, heir: &str, leaving: &str) -> Result<Option<UserId>, Refusal> {
@@ -181,9 +224,17 @@ impl Organization {
         }
         let mut checks = Checks::new();
         if heir == leaving {
-            checks.fault("reassign_resources_to", Fault::Malformed, "is the member who is removed");
+            checks.fault(
+                "reassign_resources_to",
+                Fault::Malformed,
+                "is the member who is removed",
+            );
         } else if !self.members.contains_key(heir) {
-            checks.fault("reassign_resources_to", Fault::UnknownReference, "names no member of this organization");
+            checks.fault(
+                "reassign_resources_to",
+                Fault::UnknownReference,
+                "names no member of this organization",
+            );
         }
         checks.finish()?;
         Ok(Some(UserId::new(heir)))
@@ -197,7 +248,10 @@ impl Organization {
 
     pub(super) fn refuse_owner(&self, member: &Member, what: &'static str) -> Result<(), Refusal> {
         if self.is_owner(member.user.as_str()) {
-            return Err(Refusal::OwnerProtected { user: member.user.clone(), what });
+            return Err(Refusal::OwnerProtected {
+                user: member.user.clone(),
+                what,
+            });
         }
         Ok(())
     }
@@ -212,7 +266,11 @@ impl Organization {
         let member = Arc::new(member);
         Change {
             records: vec![RecordChange::PutMember(Arc::clone(&member))],
-            event: Event { action, target: Target::new("Member", &member.user), details },
+            event: Event {
+                action,
+                target: Target::new("Member", &member.user),
+                details,
+            },
             outcome: Outcome::Member(member),
         }
     }
@@ -220,10 +278,17 @@ impl Organization {
 
 /// Roles as the history lists them.
 pub(super) fn listed(roles: &[RoleId]) -> String {
-    roles.iter().map(RoleId::as_str).collect::<Vec<_>>().join(",")
+    roles
+        .iter()
+        .map(RoleId::as_str)
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// An id from a request, cut and escaped so that a message stays readable.
 pub(super) fn shown(id: &str) -> String {
-    id.chars().take(128).flat_map(char::escape_default).collect()
+    id.chars()
+        .take(128)
+        .flat_map(char::escape_default)
+        .collect()
 }

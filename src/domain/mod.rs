@@ -7,21 +7,21 @@
 //! daemon, and what lets [`meaning`] be the yardstick the Cedar engine is
 //! property-tested against.
 
-pub mod identifiers;
-pub mod text;
-pub mod value;
 pub mod catalog;
-pub mod permissions;
-pub mod organization;
 pub mod change;
-pub mod refusal;
 pub mod checks;
-pub mod members;
-pub mod roles;
-pub mod projects;
-pub mod resources;
+pub mod identifiers;
 pub mod lifecycle;
 pub mod meaning;
+pub mod members;
+pub mod organization;
+pub mod permissions;
+pub mod projects;
+pub mod refusal;
+pub mod resources;
+pub mod roles;
+pub mod text;
+pub mod value;
 
 pub use catalog::Catalog;
 pub use change::{Change, Event, RecordChange};

@@ -220,13 +220,15 @@ impl Organization {
                 self.roles.remove(role.as_str());
             }
             RecordChange::PutProject(project) => {
-                self.projects.insert(project.id.clone(), Arc::clone(project));
+                self.projects
+                    .insert(project.id.clone(), Arc::clone(project));
             }
             RecordChange::DeleteProject(project) => {
                 self.projects.remove(project.as_str());
             }
             RecordChange::PutResource(resource) => {
-                self.resources.insert(resource.key.clone(), Arc::clone(resource));
+                self.resources
+                    .insert(resource.key.clone(), Arc::clone(resource));
             }
             RecordChange::DeleteResource(key) => {
                 self.resources.remove(key);
@@ -252,7 +254,11 @@ impl Organization {
 
     /// What the role of that id grants here: the organization's own edition if
     /// there is one, the catalog's otherwise.
-    pub fn permissions_of<'a>(&'a self, catalog: &'a Catalog, role: &str) -> Option<&'a Permissions> {
+    pub fn permissions_of<'a>(
+        &'a self,
+        catalog: &'a Catalog,
+        role: &str,
+    ) -> Option<&'a Permissions> {
         match self.roles.get(role) {
             Some(own) => Some(&own.permissions),
             None => catalog.role(role).map(|built_in| &built_in.permissions),
@@ -286,13 +292,18 @@ impl Member {
 
     /// The default roles that the next new project gets.
     pub fn current_default_roles(&self) -> &[RoleId] {
-        self.default_roles.last_key_value().map_or(&[], |(_, roles)| roles.as_slice())
+        self.default_roles
+            .last_key_value()
+            .map_or(&[], |(_, roles)| roles.as_slice())
     }
 }
 
 impl ResourceKey {
     /// The key of a type and an id that are known to be identifiers.
     pub fn new(type_id: &str, id: &str) -> Self {
-        Self { type_id: TypeId::new(type_id), id: ResourceId::new(id) }
+        Self {
+            type_id: TypeId::new(type_id),
+            id: ResourceId::new(id),
+        }
     }
 }

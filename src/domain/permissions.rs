@@ -33,9 +33,14 @@ impl Permissions {
     }
 
     /// The actions named here that live on the account, in order.
-    pub fn account_level_actions<'a>(&'a self, catalog: &'a Catalog) -> impl Iterator<Item = &'a ActionId> {
+    pub fn account_level_actions<'a>(
+        &'a self,
+        catalog: &'a Catalog,
+    ) -> impl Iterator<Item = &'a ActionId> {
         self.actions.values().flatten().filter(|id| {
-            catalog.action(id.as_str()).is_some_and(|(_, action)| action.level == Level::Account)
+            catalog
+                .action(id.as_str())
+                .is_some_and(|(_, action)| action.level == Level::Account)
         })
     }
 }

@@ -32,13 +32,22 @@ impl Organization {
         checks.name("display_name", display_name);
         checks.finish()?;
         if self.projects.contains_key(id) {
-            return Err(Refusal::AlreadyExists { kind: "project", id: id.to_owned() });
+            return Err(Refusal::AlreadyExists {
+                kind: "project",
+                id: id.to_owned(),
+            });
         }
         if self.projects.len() >= MAX_PROJECTS {
-            return Err(Refusal::LimitReached { what: "projects of an organization", limit: MAX_PROJECTS });
+            return Err(Refusal::LimitReached {
+                what: "projects of an organization",
+                limit: MAX_PROJECTS,
+            });
         }
         let ordinal = self.profile.next_project_ordinal;
-        let profile = Profile { next_project_ordinal: ordinal.saturating_add(1), ..(*self.profile).clone() };
+        let profile = Profile {
+            next_project_ordinal: ordinal.saturating_add(1),
+            ..(*self.profile).clone()
+        };
         let project = Project {
             id: ProjectId::new(id),
             display_name: display_name.to_owned(),
@@ -48,12 +57,19 @@ impl Organization {
             version: self.version.next(),
         };
         let mut change = self.put_project(project, "CreateProject");
-        change.records.push(RecordChange::PutProfile(Arc::new(profile)));
+        change
+            .records
+            .push(RecordChange::PutProfile(Arc::new(profile)));
         Ok(change)
     }
 
     /// Renames a project.
-    pub fn update_project(&self, id: &str, display_name: &str, given_etag: &str) -> Result<Change, Refusal> {
+    pub fn update_project(
+        &self,
+        id: &str,
+        display_name: &str,
+        given_etag: &str,
+    ) -> Result<Change, Refusal> {
         let mut checks = Checks::new();
         checks.name("display_name", display_name);
         checks.finish()?;
@@ -65,13 +81,25 @@ impl Organization {
     /// Closes a project for new grants and resources; decisions go on.
     pub fn archive_project(&self, id: &str, given_etag: &str) -> Result<Change, Refusal> {
         let project = self.project_to_edit(id, given_etag)?;
-        Ok(self.put_project(Project { archived: true, ..project }, "ArchiveProject"))
+        Ok(self.put_project(
+            Project {
+                archived: true,
+                ..project
+            },
+            "ArchiveProject",
+        ))
     }
 
     /// Opens an archived project again.
     pub fn unarchive_project(&self, id: &str, given_etag: &str) -> Result<Change, Refusal> {
         let project = self.project_to_edit(id, given_etag)?;
-        Ok(self.put_project(Project { archived: false, ..project }, "UnarchiveProject"))
+        Ok(self.put_project(
+            Project {
+                archived: false,
+                ..project
+            },
+            "UnarchiveProject",
+        ))
     }
 
     /// Deletes a project that holds no registered resource; roles and overrides in it go along.
@@ -83,13 +111,15 @@ impl Organization {
             .filter(|resource| resource.project.as_ref() == Some(&project.id))
             .count();
         if count > 0 {
-            return Err(Refusal::ProjectNotEmpty { project: id.to_owned(), count });
+            return Err(Refusal::ProjectNotEmpty {
+                project: id.to_owned(),
+                count,
+            });
         }
         let mut records = vec![RecordChange::DeleteProject(project.id.clone())];
-        let holders = self
-            .members
-            .values()
-            .filter(|member| member.project_roles.contains_key(id) || member.overrides.contains_key(id));
+        let holders = self.members.values().filter(|member| {
+            member.project_roles.contains_key(id) || member.overrides.contains_key(id)
+        });
         records.extend(holders.map(|member| {
             let mut member = (**member).clone();
             member.project_roles.remove(id);
@@ -100,7 +130,11 @@ impl Organization {
         let details = vec![("members", records.len().saturating_sub(1).to_string())];
         Ok(Change {
             records,
-            event: Event { action: "DeleteProject", target: Target::new("Project", id), details },
+            event: Event {
+                action: "DeleteProject",
+                target: Target::new("Project", id),
+                details,
+            },
             outcome: Outcome::Nothing,
         })
     }
@@ -132,16 +166,27 @@ impl Organization {
     }
 
     /// Takes back what was set explicitly on a project; the defaults apply again.
-    pub fn clear_project_roles(&self, id: &str, user: &str, given_etag: &str) -> Result<Change, Refusal> {
+    pub fn clear_project_roles(
+        &self,
+        id: &str,
+        user: &str,
+        given_etag: &str,
+    ) -> Result<Change, Refusal> {
         let project = self.project(id)?;
         let mut member = self.member_to_edit(user, given_etag)?;
         member.project_roles.remove(id);
-        let details = vec![("project", id.to_owned()), ("after", listed(member.roles_on_project(project)))];
+        let details = vec![
+            ("project", id.to_owned()),
+            ("after", listed(member.roles_on_project(project))),
+        ];
         Ok(self.put_member(member, "ClearProjectRoles", details))
     }
 
     /// Replaces a member's rights inside a project.
-    #[expect(clippy::too_many_arguments, reason = "each is a field of the one request")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a field of the one request"
+    )]
     pub fn set_project_override(
         &self,
         catalog: &Catalog,
@@ -162,21 +207,43 @@ impl Organization {
         let project = self.open_project(id)?;
         let mut member = self.grantee(user, given_etag)?;
         if member.roles.is_empty() && member.roles_on_project(project).is_empty() {
-            return Err(Refusal::NothingToOverride { user: member.user, project: id.to_owned() });
+            return Err(Refusal::NothingToOverride {
+                user: member.user,
+                project: id.to_owned(),
+            });
         }
         let details = vec![("project", id.to_owned()), ("roles", listed(&roles))];
-        member.overrides.insert(project.id.clone(), Override { roles, permissions, set_at: now });
+        member.overrides.insert(
+            project.id.clone(),
+            Override {
+                roles,
+                permissions,
+                set_at: now,
+            },
+        );
         Ok(self.put_member(member, "SetProjectOverride", details))
     }
 
     /// Removes an override; the member's roles count again, as they are now.
-    pub fn remove_project_override(&self, id: &str, user: &str, given_etag: &str) -> Result<Change, Refusal> {
+    pub fn remove_project_override(
+        &self,
+        id: &str,
+        user: &str,
+        given_etag: &str,
+    ) -> Result<Change, Refusal> {
         self.project(id)?;
         let mut member = self.member_to_edit(user, given_etag)?;
         if member.overrides.remove(id).is_none() {
-            return Err(Refusal::NotFound { kind: "override of the member", id: shown(user) });
+            return Err(Refusal::NotFound {
+                kind: "override of the member",
+                id: shown(user),
+            });
         }
-        Ok(self.put_member(member, "RemoveProjectOverride", vec![("project", id.to_owned())]))
+        Ok(self.put_member(
+            member,
+            "RemoveProjectOverride",
+            vec![("project", id.to_owned())],
+        ))
     }
 
     /// Sets the roles that a member gets on each project created from now on.
@@ -192,14 +259,24 @@ impl Organization {
         let roles = checks.roles("roles", roles, Place::Project, self, catalog);
         checks.finish()?;
         let mut member = self.grantee(user, given_etag)?;
-        let details = vec![("before", listed(member.current_default_roles())), ("after", listed(&roles))];
-        member.default_roles.insert(self.profile.next_project_ordinal, roles);
+        let details = vec![
+            ("before", listed(member.current_default_roles())),
+            ("after", listed(&roles)),
+        ];
+        member
+            .default_roles
+            .insert(self.profile.next_project_ordinal, roles);
         Ok(self.put_member(member, "SetDefaultRoles", details))
     }
 
     /// Makes a member's default roles apply to every project there is, in place
     /// of what was set explicitly.
-    pub fn copy_default_roles(&self, catalog: &Catalog, user: &str, given_etag: &str) -> Result<Change, Refusal> {
+    pub fn copy_default_roles(
+        &self,
+        catalog: &Catalog,
+        user: &str,
+        given_etag: &str,
+    ) -> Result<Change, Refusal> {
         self.default_roles_offered(catalog)?;
         let mut member = self.grantee(user, given_etag)?;
         let roles: Vec<RoleId> = member.current_default_roles().to_vec();
@@ -212,7 +289,10 @@ impl Organization {
 
     /// The project of that id.
     pub fn project(&self, id: &str) -> Result<&Arc<Project>, Refusal> {
-        self.projects.get(id).ok_or_else(|| Refusal::NotFound { kind: "project", id: shown(id) })
+        self.projects.get(id).ok_or_else(|| Refusal::NotFound {
+            kind: "project",
+            id: shown(id),
+        })
     }
 
     /// The project of that id, if it takes new grants and resources.
@@ -227,15 +307,26 @@ impl Organization {
     /// A member who may be given something: active, and not the owner, who has everything.
     fn grantee(&self, user: &str, given_etag: &str) -> Result<Member, Refusal> {
         let member = self.member_to_edit(user, given_etag)?;
-        self.refuse_owner(&member, "giving the owner roles or overrides, who has every right,")?;
+        self.refuse_owner(
+            &member,
+            "giving the owner roles or overrides, who has every right,",
+        )?;
         if member.status == MemberStatus::Suspended {
-            return Err(Refusal::MemberStatus { user: member.user, status: "suspended", advice: "reinstate first" });
+            return Err(Refusal::MemberStatus {
+                user: member.user,
+                status: "suspended",
+                advice: "reinstate first",
+            });
         }
         Ok(member)
     }
 
     fn default_roles_offered(&self, catalog: &Catalog) -> Result<(), Refusal> {
-        if catalog.team.default_roles { Ok(()) } else { Err(Refusal::NotOffered("default roles")) }
+        if catalog.team.default_roles {
+            Ok(())
+        } else {
+            Err(Refusal::NotOffered("default roles"))
+        }
     }
 
     fn project_to_edit(&self, id: &str, given_etag: &str) -> Result<Project, Refusal> {
@@ -249,7 +340,11 @@ impl Organization {
         let project = Arc::new(project);
         Change {
             records: vec![RecordChange::PutProject(Arc::clone(&project))],
-            event: Event { action, target: Target::new("Project", &project.id), details: Vec::new() },
+            event: Event {
+                action,
+                target: Target::new("Project", &project.id),
+                details: Vec::new(),
+            },
             outcome: Outcome::Project(project),
         }
     }

@@ -53,7 +53,11 @@ pub enum Fault {
 impl Violation {
     /// A fault of a kind in a field.
     pub fn new(field: impl Into<String>, kind: Fault, message: impl Into<String>) -> Self {
-        Self { field: field.into(), kind, message: message.into() }
+        Self {
+            field: field.into(),
+            kind,
+            message: message.into(),
+        }
     }
 }
 
@@ -132,7 +136,9 @@ pub enum Refusal {
         feature: String,
     },
     /// The member holds nothing in the project that could be replaced.
-    #[error("member `{user}` has no role that counts in project `{project}`, so there is nothing to override; give a role first")]
+    #[error(
+        "member `{user}` has no role that counts in project `{project}`, so there is nothing to override; give a role first"
+    )]
     NothingToOverride {
         /// The member.
         user: UserId,
@@ -143,7 +149,9 @@ pub enum Refusal {
     #[error("project `{0}` is archived; unarchive it first")]
     ProjectArchived(String),
     /// The project still holds resources.
-    #[error("project `{project}` still holds {count} registered resource(s); move or unregister them first")]
+    #[error(
+        "project `{project}` still holds {count} registered resource(s); move or unregister them first"
+    )]
     ProjectNotEmpty {
         /// The project.
         project: String,
@@ -171,7 +179,10 @@ fn list_violations(violations: &[Violation]) -> String {
 fn list_holders(holders: &[String], count: usize) -> String {
     let mut listed = holders.join(", ");
     if count > holders.len() {
-        listed.push_str(&format!(" and {} more", count.saturating_sub(holders.len())));
+        listed.push_str(&format!(
+            " and {} more",
+            count.saturating_sub(holders.len())
+        ));
     }
     listed
 }

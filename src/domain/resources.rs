@@ -31,7 +31,12 @@ pub struct NewResource {
 
 impl Organization {
     /// Registers a resource.
-    pub fn register_resource(&self, catalog: &Catalog, new: &NewResource, now: Moment) -> Result<Change, Refusal> {
+    pub fn register_resource(
+        &self,
+        catalog: &Catalog,
+        new: &NewResource,
+        now: Moment,
+    ) -> Result<Change, Refusal> {
         let mut checks = Checks::new();
         checks.identifier("id", &new.id);
         self.check_type(&mut checks, catalog, &new.type_id);
@@ -43,12 +48,24 @@ impl Organization {
         }
         let key = ResourceKey::new(&new.type_id, &new.id);
         if self.resources.contains_key(&key) {
-            return Err(Refusal::AlreadyExists { kind: "resource", id: new.id.clone() });
+            return Err(Refusal::AlreadyExists {
+                kind: "resource",
+                id: new.id.clone(),
+            });
         }
         if self.resources.len() >= MAX_RESOURCES {
-            return Err(Refusal::LimitReached { what: "registered resources of an organization", limit: MAX_RESOURCES });
+            return Err(Refusal::LimitReached {
+                what: "registered resources of an organization",
+                limit: MAX_RESOURCES,
+            });
         }
-        let resource = RegisteredResource { key, project, owner, created_at: now, version: self.version.next() };
+        let resource = RegisteredResource {
+            key,
+            project,
+            owner,
+            created_at: now,
+            version: self.version.next(),
+        };
         Ok(self.put_resource(resource, "RegisterResource", Vec::new()))
     }
 
@@ -64,13 +81,22 @@ impl Organization {
         let owner = self.check_owner(&mut checks, "owner", new_owner);
         checks.finish()?;
         let mut resource = self.resource_to_edit(type_id, id, given_etag)?;
-        let details = vec![("before", text(resource.owner.as_ref())), ("after", text(owner.as_ref()))];
+        let details = vec![
+            ("before", text(resource.owner.as_ref())),
+            ("after", text(owner.as_ref())),
+        ];
         resource.owner = owner;
         Ok(self.put_resource(resource, "TransferResource", details))
     }
 
     /// Moves a resource to another project, or out of all.
-    pub fn move_resource(&self, type_id: &str, id: &str, project: &str, given_etag: &str) -> Result<Change, Refusal> {
+    pub fn move_resource(
+        &self,
+        type_id: &str,
+        id: &str,
+        project: &str,
+        given_etag: &str,
+    ) -> Result<Change, Refusal> {
         let mut checks = Checks::new();
         let project = self.check_project(&mut checks, project);
         checks.finish()?;
@@ -78,7 +104,10 @@ impl Organization {
             self.open_project(project.as_str())?;
         }
         let mut resource = self.resource_to_edit(type_id, id, given_etag)?;
-        let details = vec![("before", text(resource.project.as_ref())), ("after", text(project.as_ref()))];
+        let details = vec![
+            ("before", text(resource.project.as_ref())),
+            ("after", text(project.as_ref())),
+        ];
         resource.project = project;
         Ok(self.put_resource(resource, "MoveResource", details))
     }
@@ -89,7 +118,11 @@ impl Organization {
         checks.identifier("from_owner", from_owner);
         let owner = self.check_owner(&mut checks, "to_owner", to_owner);
         if from_owner == to_owner {
-            checks.fault("to_owner", Fault::Malformed, "is the owner whom the resources are taken from");
+            checks.fault(
+                "to_owner",
+                Fault::Malformed,
+                "is the owner whom the resources are taken from",
+            );
         }
         checks.finish()?;
         let records: Vec<RecordChange> = self
@@ -104,10 +137,16 @@ impl Organization {
             })
             .collect();
         if records.is_empty() {
-            return Err(Refusal::NotFound { kind: "registered resource owned by", id: shown(from_owner) });
+            return Err(Refusal::NotFound {
+                kind: "registered resource owned by",
+                id: shown(from_owner),
+            });
         }
         if records.len() > MAX_REASSIGNED {
-            return Err(Refusal::LimitReached { what: "resources that one call reassigns", limit: MAX_REASSIGNED });
+            return Err(Refusal::LimitReached {
+                what: "resources that one call reassigns",
+                limit: MAX_REASSIGNED,
+            });
         }
         let count = records.len();
         Ok(Change {
@@ -115,14 +154,22 @@ impl Organization {
             event: Event {
                 action: "ReassignResources",
                 target: Target::new("User", from_owner),
-                details: vec![("to", text(owner.as_ref())), ("resources", count.to_string())],
+                details: vec![
+                    ("to", text(owner.as_ref())),
+                    ("resources", count.to_string()),
+                ],
             },
             outcome: Outcome::Count(count as u64),
         })
     }
 
     /// Forgets a resource; from then on requests describe it.
-    pub fn unregister_resource(&self, type_id: &str, id: &str, given_etag: &str) -> Result<Change, Refusal> {
+    pub fn unregister_resource(
+        &self,
+        type_id: &str,
+        id: &str,
+        given_etag: &str,
+    ) -> Result<Change, Refusal> {
         let resource = self.resource_to_edit(type_id, id, given_etag)?;
         Ok(Change {
             event: Event {
@@ -139,7 +186,10 @@ impl Organization {
     pub fn resource(&self, type_id: &str, id: &str) -> Result<&Arc<RegisteredResource>, Refusal> {
         self.resources
             .get(&ResourceKey::new(type_id, id))
-            .ok_or_else(|| Refusal::NotFound { kind: "registered resource", id: shown(id) })
+            .ok_or_else(|| Refusal::NotFound {
+                kind: "registered resource",
+                id: shown(id),
+            })
     }
 
     fn check_type(&self, checks: &mut Checks, catalog: &Catalog, type_id: &str) {
@@ -150,7 +200,11 @@ impl Organization {
                 format!("catalog `{}` has no such resource type", catalog.id),
             ),
             Some((_, found)) if found.built_in => {
-                checks.fault("type", Fault::ReservedName, "is kept by Roster itself and needs no registration");
+                checks.fault(
+                    "type",
+                    Fault::ReservedName,
+                    "is kept by Roster itself and needs no registration",
+                );
             }
             Some(_) => {}
         }
@@ -161,7 +215,11 @@ impl Organization {
             return None;
         }
         if !self.members.contains_key(owner) {
-            checks.fault(field, Fault::UnknownReference, "names no member of this organization");
+            checks.fault(
+                field,
+                Fault::UnknownReference,
+                "names no member of this organization",
+            );
         }
         Some(UserId::new(owner))
     }
@@ -171,12 +229,21 @@ impl Organization {
             return None;
         }
         if !self.projects.contains_key(project) {
-            checks.fault("project", Fault::UnknownReference, "names no project of this organization");
+            checks.fault(
+                "project",
+                Fault::UnknownReference,
+                "names no project of this organization",
+            );
         }
         Some(ProjectId::new(project))
     }
 
-    fn resource_to_edit(&self, type_id: &str, id: &str, given_etag: &str) -> Result<RegisteredResource, Refusal> {
+    fn resource_to_edit(
+        &self,
+        type_id: &str,
+        id: &str,
+        given_etag: &str,
+    ) -> Result<RegisteredResource, Refusal> {
         let resource = self.resource(type_id, id)?;
         fresh("resource", &resource.key.id, resource.version, given_etag)?;
         Ok((**resource).clone())

@@ -45,22 +45,38 @@ pub struct RoleEdit {
 
 impl Organization {
     /// Creates a custom role.
-    pub fn create_role(&self, catalog: &Catalog, new: &NewRole, now: Moment) -> Result<Change, Refusal> {
+    pub fn create_role(
+        &self,
+        catalog: &Catalog,
+        new: &NewRole,
+        now: Moment,
+    ) -> Result<Change, Refusal> {
         self.custom_roles_offered(catalog)?;
         let mut checks = Checks::new();
         checks.identifier("role_id", &new.id);
         self.check_role_name(&mut checks, catalog, &new.display_name, &new.id);
         checks.description("description", &new.description);
-        let permissions = checks.permissions("permissions", &new.permissions, catalog, Place::Organization);
+        let permissions = checks.permissions(
+            "permissions",
+            &new.permissions,
+            catalog,
+            Place::Organization,
+        );
         if new.id == OWNER_ROLE {
             checks.fault("role_id", Fault::ReservedName, "is kept for the owner");
         }
         checks.finish()?;
         if self.roles.contains_key(new.id.as_str()) || catalog.role(&new.id).is_some() {
-            return Err(Refusal::AlreadyExists { kind: "role", id: new.id.clone() });
+            return Err(Refusal::AlreadyExists {
+                kind: "role",
+                id: new.id.clone(),
+            });
         }
         if self.roles.len() >= MAX_CUSTOM_ROLES {
-            return Err(Refusal::LimitReached { what: "custom roles of an organization", limit: MAX_CUSTOM_ROLES });
+            return Err(Refusal::LimitReached {
+                what: "custom roles of an organization",
+                limit: MAX_CUSTOM_ROLES,
+            });
         }
         let role = Role {
             id: RoleId::new(new.id.as_str()),
@@ -97,7 +113,8 @@ impl Organization {
             role.description.clone_from(description);
         }
         if let Some(asked) = &edit.permissions {
-            role.permissions = checks.permissions("permissions", asked, catalog, Place::Organization);
+            role.permissions =
+                checks.permissions("permissions", asked, catalog, Place::Organization);
         }
         checks.finish()?;
         fresh("role", &role.id, role.version, given_etag)?;
@@ -105,7 +122,12 @@ impl Organization {
     }
 
     /// Deletes a custom role that nobody holds.
-    pub fn delete_role(&self, catalog: &Catalog, id: &str, given_etag: &str) -> Result<Change, Refusal> {
+    pub fn delete_role(
+        &self,
+        catalog: &Catalog,
+        id: &str,
+        given_etag: &str,
+    ) -> Result<Change, Refusal> {
         let role = self.own_role(catalog, id)?;
         if role.edits_built_in {
             return Err(Refusal::BuiltInRole(role.id.clone()));
@@ -122,18 +144,30 @@ impl Organization {
             }
         }
         if holder_count > 0 {
-            return Err(Refusal::RoleInUse { role: role.id.clone(), holders, holder_count });
+            return Err(Refusal::RoleInUse {
+                role: role.id.clone(),
+                holders,
+                holder_count,
+            });
         }
         Ok(self.drop_role(&role.id, "DeleteRole"))
     }
 
     /// Gives an edited built-in role back the shape that the product ships.
-    pub fn reset_role(&self, catalog: &Catalog, id: &str, given_etag: &str) -> Result<Change, Refusal> {
+    pub fn reset_role(
+        &self,
+        catalog: &Catalog,
+        id: &str,
+        given_etag: &str,
+    ) -> Result<Change, Refusal> {
         if !catalog.team.built_in_roles_editable {
             return Err(Refusal::NotOffered("editable built-in roles"));
         }
         let Some(built_in) = catalog.role(id) else {
-            return Err(Refusal::NotFound { kind: "built-in role", id: shown(id) });
+            return Err(Refusal::NotFound {
+                kind: "built-in role",
+                id: shown(id),
+            });
         };
         if let Some(edited) = self.roles.get(id) {
             fresh("role", &edited.id, edited.version, given_etag)?;
@@ -157,12 +191,31 @@ impl Organization {
     fn check_role_name(&self, checks: &mut Checks, catalog: &Catalog, name: &str, id: &str) {
         checks.name("display_name", name);
         let sounds = sounds_like(name);
-        let built_in = catalog.roles.iter().filter(|role| role.id.as_str() != id).map(|role| role.title.as_str());
-        if built_in.chain([OWNER_ROLE, "administrator"]).any(|title| sounds_like(title) == sounds) {
-            checks.fault("display_name", Fault::ReservedName, "reads like the name of a built-in role");
+        let built_in = catalog
+            .roles
+            .iter()
+            .filter(|role| role.id.as_str() != id)
+            .map(|role| role.title.as_str());
+        if built_in
+            .chain([OWNER_ROLE, "administrator"])
+            .any(|title| sounds_like(title) == sounds)
+        {
+            checks.fault(
+                "display_name",
+                Fault::ReservedName,
+                "reads like the name of a built-in role",
+            );
         }
-        if self.roles.values().any(|role| role.id.as_str() != id && sounds_like(&role.display_name) == sounds) {
-            checks.fault("display_name", Fault::ReservedName, "reads like the name of another custom role");
+        if self
+            .roles
+            .values()
+            .any(|role| role.id.as_str() != id && sounds_like(&role.display_name) == sounds)
+        {
+            checks.fault(
+                "display_name",
+                Fault::ReservedName,
+                "reads like the name of another custom role",
+            );
         }
     }
 
@@ -173,13 +226,19 @@ impl Organization {
         if catalog.role(id).is_some() || id == OWNER_ROLE {
             return Err(Refusal::BuiltInRole(RoleId::new(id)));
         }
-        Err(Refusal::NotFound { kind: "role", id: shown(id) })
+        Err(Refusal::NotFound {
+            kind: "role",
+            id: shown(id),
+        })
     }
 
     fn role_to_edit(&self, catalog: &Catalog, id: &str, now: Moment) -> Result<Role, Refusal> {
         match self.own_role(catalog, id) {
             Ok(role) => Ok((**role).clone()),
-            Err(refusal) => match catalog.role(id).filter(|_| catalog.team.built_in_roles_editable) {
+            Err(refusal) => match catalog
+                .role(id)
+                .filter(|_| catalog.team.built_in_roles_editable)
+            {
                 Some(built_in) => Ok(Role {
                     id: built_in.id.clone(),
                     display_name: built_in.title.clone(),
@@ -199,7 +258,11 @@ impl Organization {
         let role = Arc::new(role);
         Change {
             records: vec![RecordChange::PutRole(Arc::clone(&role))],
-            event: Event { action, target: Target::new("Role", &role.id), details: Vec::new() },
+            event: Event {
+                action,
+                target: Target::new("Role", &role.id),
+                details: Vec::new(),
+            },
             outcome: Outcome::Role(role),
         }
     }
@@ -207,7 +270,11 @@ impl Organization {
     fn drop_role(&self, role: &RoleId, action: &'static str) -> Change {
         Change {
             records: vec![RecordChange::DeleteRole(role.clone())],
-            event: Event { action, target: Target::new("Role", role), details: Vec::new() },
+            event: Event {
+                action,
+                target: Target::new("Role", role),
+                details: Vec::new(),
+            },
             outcome: Outcome::Nothing,
         }
     }
@@ -240,7 +307,9 @@ fn places_of(member: &Member, role: &str) -> Vec<String> {
 /// same (Unicode Technical Standard 39), case, spaces and punctuation don't count.
 fn sounds_like(name: &str) -> String {
     let lower = name.to_lowercase();
-    let reduced: String = skeleton(&lower).filter(|character| character.is_alphanumeric()).collect();
+    let reduced: String = skeleton(&lower)
+        .filter(|character| character.is_alphanumeric())
+        .collect();
     skeleton(&reduced.to_lowercase()).collect()
 }
 
@@ -250,7 +319,15 @@ mod tests {
 
     #[test]
     fn names_that_look_alike_sound_alike() {
-        for twin in ["Owner", "OWNER", " o w n e r", "0wner", "\u{43e}wner", "Own\u{435}r", "Owner."] {
+        for twin in [
+            "Owner",
+            "OWNER",
+            " o w n e r",
+            "0wner",
+            "\u{43e}wner",
+            "Own\u{435}r",
+            "Owner.",
+        ] {
             assert_eq!(sounds_like(twin), sounds_like("owner"), "{twin:?}");
         }
         assert_ne!(sounds_like("Owners' assistant"), sounds_like("owner"));

@@ -38,9 +38,11 @@ pub fn address_fault(candidate: &str) -> Option<String> {
 fn is_local_part(local: &str) -> bool {
     !local.is_empty()
         && local.len() <= 64
-        && local
-            .chars()
-            .all(|character| !character.is_whitespace() && !is_deceptive(character) && !"@,;<>\"\\()[]".contains(character))
+        && local.chars().all(|character| {
+            !character.is_whitespace()
+                && !is_deceptive(character)
+                && !"@,;<>\"\\()[]".contains(character)
+        })
 }
 
 fn is_domain(domain: &str) -> bool {
@@ -58,15 +60,24 @@ fn is_domain(domain: &str) -> bool {
 fn text_fault(candidate: &str, most_characters: usize, multiline: bool) -> Option<String> {
     let length = candidate.chars().count();
     if length > most_characters {
-        return Some(format!("must be at most {most_characters} characters, not {length}"));
+        return Some(format!(
+            "must be at most {most_characters} characters, not {length}"
+        ));
     }
     if candidate.trim() != candidate {
         return Some("must not begin or end with white space".to_owned());
     }
     candidate
         .chars()
-        .find(|character| is_deceptive(*character) && !(multiline && matches!(character, '\n' | '\t')))
-        .map(|character| format!("must not contain the character {}", character.escape_unicode()))
+        .find(|character| {
+            is_deceptive(*character) && !(multiline && matches!(character, '\n' | '\t'))
+        })
+        .map(|character| {
+            format!(
+                "must not contain the character {}",
+                character.escape_unicode()
+            )
+        })
 }
 
 /// Characters that hide, reorder or break the text around them.
@@ -83,10 +94,24 @@ mod tests {
 
     #[test]
     fn names_may_be_in_any_script_but_not_deceptive() {
-        for accepted in ["Riley Park", "\u{738b}\u{5c0f}\u{660e}", "O'Neil \"Ops\"; permit(principal,action,resource);//"] {
+        for accepted in [
+            "Riley Park",
+            "\u{738b}\u{5c0f}\u{660e}",
+            "O'Neil \"Ops\"; permit(principal,action,resource);//",
+        ] {
             assert_eq!(name_fault(accepted), None, "{accepted:?}");
         }
-        for refused in ["", "  ", " a", "a\u{a0}", "a\nb", "a\0", "abc\u{202e}def", "\u{feff}a", &"n".repeat(129)] {
+        for refused in [
+            "",
+            "  ",
+            " a",
+            "a\u{a0}",
+            "a\nb",
+            "a\0",
+            "abc\u{202e}def",
+            "\u{feff}a",
+            &"n".repeat(129),
+        ] {
             assert!(name_fault(refused).is_some(), "accepted {refused:?}");
         }
     }
@@ -96,7 +121,19 @@ mod tests {
         for accepted in ["a@x.example", "a+1@gmail.com", "Bob@X.com"] {
             assert_eq!(address_fault(accepted), None, "{accepted:?}");
         }
-        for refused in ["", "a", "a@", "@x", "a@x,b@y", "a@x b@y", "a@x\r\nBcc: b@y", "a@x\0", " a@x", "a@@x", "a@x..y"] {
+        for refused in [
+            "",
+            "a",
+            "a@",
+            "@x",
+            "a@x,b@y",
+            "a@x b@y",
+            "a@x\r\nBcc: b@y",
+            "a@x\0",
+            " a@x",
+            "a@@x",
+            "a@x..y",
+        ] {
             assert!(address_fault(refused).is_some(), "accepted {refused:?}");
         }
     }

@@ -104,7 +104,11 @@ impl Answers {
     /// No answers yet, for positions towards this catalog's actions and types.
     pub(super) fn new(catalog: &Catalog) -> Self {
         let types = catalog.resource_types.len();
-        Self { types, cells: catalog.actions.len() * types * 2, tables: HashMap::new() }
+        Self {
+            types,
+            cells: catalog.actions.len() * types * 2,
+            tables: HashMap::new(),
+        }
     }
 
     /// What Cedar said before, if it was asked.
@@ -133,7 +137,8 @@ impl Answers {
     }
 
     fn index(&self, cell: Cell) -> usize {
-        (usize::from(cell.action.0) * self.types + usize::from(cell.resource_type.0)) * 2 + usize::from(cell.owns)
+        (usize::from(cell.action.0) * self.types + usize::from(cell.resource_type.0)) * 2
+            + usize::from(cell.owns)
     }
 }
 

@@ -5,9 +5,7 @@ use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use cedar_policy::{
-    Entity, EntityTypeName, EntityUid, PolicySet, ValidationMode, Validator,
-};
+use cedar_policy::{Entity, EntityTypeName, EntityUid, PolicySet, ValidationMode, Validator};
 
 use super::answers::Answers;
 use super::policies::{self, BuildError, CompiledGrants, CompiledPolicy, PermissionsId};
@@ -89,7 +87,11 @@ impl CompiledCatalog {
             roles,
             catalog,
         };
-        this.validate(this.rules.iter().chain(this.roles.values().flat_map(|role| role.iter())))?;
+        this.validate(
+            this.rules
+                .iter()
+                .chain(this.roles.values().flat_map(|role| role.iter())),
+        )?;
         Ok(this)
     }
 
@@ -104,7 +106,11 @@ impl CompiledCatalog {
     }
 
     /// Compiles and validates a role of an organization.
-    pub(super) fn compile_role(&self, id: &RoleId, permissions: &Permissions) -> Result<Arc<CompiledGrants>, CatalogError> {
+    pub(super) fn compile_role(
+        &self,
+        id: &RoleId,
+        permissions: &Permissions,
+    ) -> Result<Arc<CompiledGrants>, CatalogError> {
         let compiled = policies::compile_role(&self.catalog, id, permissions)?;
         self.validate(compiled.iter())?;
         Ok(Arc::new(compiled))
@@ -131,14 +137,22 @@ impl CompiledCatalog {
         self.types.get(usize::from(index.0))
     }
 
-    fn validate<'a>(&self, policies: impl Iterator<Item = &'a CompiledPolicy>) -> Result<(), CatalogError> {
+    fn validate<'a>(
+        &self,
+        policies: impl Iterator<Item = &'a CompiledPolicy>,
+    ) -> Result<(), CatalogError> {
         let set = PolicySet::from_policies(policies.map(|compiled| compiled.policy.clone()))
             .map_err(|error| CatalogError::Invalid(vec![error.to_string()]))?;
         let result = self.validator.validate(&set, ValidationMode::Strict);
         if result.validation_passed() {
             return Ok(());
         }
-        Err(CatalogError::Invalid(result.validation_errors().map(ToString::to_string).collect()))
+        Err(CatalogError::Invalid(
+            result
+                .validation_errors()
+                .map(ToString::to_string)
+                .collect(),
+        ))
     }
 }
 
@@ -149,7 +163,10 @@ fn action_vocabulary(catalog: &Catalog) -> Vec<ActionVocabulary> {
         .map(|action| {
             let uid = vocabulary::action(action.id.as_str());
             let group = vocabulary::action(vocabulary::level_group(action.level));
-            ActionVocabulary { entity: Entity::new_no_attrs(uid.clone(), [group].into()), uid }
+            ActionVocabulary {
+                entity: Entity::new_no_attrs(uid.clone(), [group].into()),
+                uid,
+            }
         })
         .collect()
 }

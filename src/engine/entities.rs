@@ -27,15 +27,22 @@ pub(super) fn positioned_user(
     position: &Position<'_>,
     project: Option<&Project>,
 ) -> Result<Entity, EntityError> {
-    let mut parents: HashSet<EntityUid> =
-        position.roles.iter().map(|role| vocabulary::role(role.as_str())).collect();
+    let mut parents: HashSet<EntityUid> = position
+        .roles
+        .iter()
+        .map(|role| vocabulary::role(role.as_str()))
+        .collect();
     if position.owner {
         parents.insert(vocabulary::role(OWNER_ROLE));
     }
     if position.suspended {
         parents.insert(vocabulary::status(SUSPENDED));
     }
-    let here = || project.map(|project| RestrictedExpression::new_entity_uid(vocabulary::project(project.id.as_str())));
+    let here = || {
+        project.map(|project| {
+            RestrictedExpression::new_entity_uid(vocabulary::project(project.id.as_str()))
+        })
+    };
     let overridden = RestrictedExpression::new_set(here().filter(|_| position.overridden));
     let tags = position
         .project_roles
@@ -43,8 +50,13 @@ pub(super) fn positioned_user(
         .map(role_tag)
         .chain(position.permissions.map(PermissionsId::tag))
         .map(|tag| (tag, RestrictedExpression::new_set(here())));
-    Entity::new_with_tags(vocabulary::user(user), [(OVERRIDDEN.to_owned(), overridden)], parents, tags)
-        .map_err(|error| EntityError(error.to_string()))
+    Entity::new_with_tags(
+        vocabulary::user(user),
+        [(OVERRIDDEN.to_owned(), overridden)],
+        parents,
+        tags,
+    )
+    .map_err(|error| EntityError(error.to_string()))
 }
 
 impl Snapshot {
@@ -63,7 +75,11 @@ impl Snapshot {
         entities.push(self.asked_resource(question)?);
         if !all {
             if self.organization().members.contains_key(question.principal) {
-                entities.push(positioned_user(question.principal, position, question.resource.project)?);
+                entities.push(positioned_user(
+                    question.principal,
+                    position,
+                    question.resource.project,
+                )?);
             }
             return Ok(entities);
         }
@@ -87,9 +103,24 @@ impl Snapshot {
     pub(super) fn all_entities(&self) -> impl Iterator<Item = Result<Entity, EntityError>> + '_ {
         let organization = self.organization();
         std::iter::once(self.organization_entity())
-            .chain(organization.projects.values().map(|project| Ok(self.project(project))))
-            .chain(organization.members.values().flat_map(|member| [self.user(member), self.member(member)]))
-            .chain(organization.resources.values().map(|resource| self.registered(resource)))
+            .chain(
+                organization
+                    .projects
+                    .values()
+                    .map(|project| Ok(self.project(project))),
+            )
+            .chain(
+                organization
+                    .members
+                    .values()
+                    .flat_map(|member| [self.user(member), self.member(member)]),
+            )
+            .chain(
+                organization
+                    .resources
+                    .values()
+                    .map(|resource| self.registered(resource)),
+            )
     }
 
     /// The resource of a question, as it is judged.
@@ -120,41 +151,77 @@ impl Snapshot {
             Some(project) => vocabulary::project(project.id.as_str()),
             None => self.organization_uid(),
         };
-        Entity::new(vocabulary::uid(&resource_type.name, resource.id), attributes.into_iter().collect(), [parent].into())
-            .map_err(|error| EntityError(error.to_string()))
+        Entity::new(
+            vocabulary::uid(&resource_type.name, resource.id),
+            attributes.into_iter().collect(),
+            [parent].into(),
+        )
+        .map_err(|error| EntityError(error.to_string()))
     }
 
     fn registered(&self, resource: &RegisteredResource) -> Result<Entity, EntityError> {
-        let found = self.catalog().catalog().resource_type(resource.key.type_id.as_str());
-        let Some(resource_type) = found.and_then(|(index, _)| self.catalog().resource_type(index)) else {
-            return Err(EntityError(format!("the resource type `{}` is unknown", resource.key.type_id)));
+        let found = self
+            .catalog()
+            .catalog()
+            .resource_type(resource.key.type_id.as_str());
+        let Some(resource_type) = found.and_then(|(index, _)| self.catalog().resource_type(index))
+        else {
+            return Err(EntityError(format!(
+                "the resource type `{}` is unknown",
+                resource.key.type_id
+            )));
         };
         let parent = match &resource.project {
             Some(project) => vocabulary::project(project.as_str()),
             None => self.organization_uid(),
         };
-        let attributes = resource.owner.iter().map(|owner| owner_attribute(owner.as_str())).collect();
-        Entity::new(vocabulary::uid(&resource_type.name, resource.key.id.as_str()), attributes, [parent].into())
-            .map_err(|error| EntityError(error.to_string()))
+        let attributes = resource
+            .owner
+            .iter()
+            .map(|owner| owner_attribute(owner.as_str()))
+            .collect();
+        Entity::new(
+            vocabulary::uid(&resource_type.name, resource.key.id.as_str()),
+            attributes,
+            [parent].into(),
+        )
+        .map_err(|error| EntityError(error.to_string()))
     }
 
     /// A member's user with everything they hold anywhere.
     fn user(&self, member: &Member) -> Result<Entity, EntityError> {
-        let mut parents: HashSet<EntityUid> =
-            member.roles.iter().map(|role| vocabulary::role(role.as_str())).collect();
+        let mut parents: HashSet<EntityUid> = member
+            .roles
+            .iter()
+            .map(|role| vocabulary::role(role.as_str()))
+            .collect();
         if self.organization().is_owner(member.user.as_str()) {
             parents.insert(vocabulary::role(OWNER_ROLE));
         }
         if member.status == MemberStatus::Suspended {
             parents.insert(vocabulary::status(SUSPENDED));
         }
-        let overridden = member.overrides.keys().map(|project| project_expression(project.as_str()));
-        let attributes = [(OVERRIDDEN.to_owned(), RestrictedExpression::new_set(overridden))];
+        let overridden = member
+            .overrides
+            .keys()
+            .map(|project| project_expression(project.as_str()));
+        let attributes = [(
+            OVERRIDDEN.to_owned(),
+            RestrictedExpression::new_set(overridden),
+        )];
         let tags = self.tags(member).into_iter().map(|(tag, projects)| {
-            (tag, RestrictedExpression::new_set(projects.into_iter().map(project_expression)))
+            (
+                tag,
+                RestrictedExpression::new_set(projects.into_iter().map(project_expression)),
+            )
         });
-        Entity::new_with_tags(vocabulary::user(member.user.as_str()), attributes, parents, tags)
-            .map_err(|error| EntityError(error.to_string()))
+        Entity::new_with_tags(
+            vocabulary::user(member.user.as_str()),
+            attributes,
+            parents,
+            tags,
+        )
+        .map_err(|error| EntityError(error.to_string()))
     }
 
     fn tags<'a>(&'a self, member: &'a Member) -> BTreeMap<String, BTreeSet<&'a str>> {
@@ -175,7 +242,9 @@ impl Snapshot {
                 tags.entry(role_tag(role)).or_default().insert(id);
             }
             if let Some(permissions) = permissions.filter(|permissions| !permissions.is_empty()) {
-                tags.entry(PermissionsId::of(permissions).tag()).or_default().insert(id);
+                tags.entry(PermissionsId::of(permissions).tag())
+                    .or_default()
+                    .insert(id);
             }
         }
         tags
@@ -192,18 +261,32 @@ impl Snapshot {
     }
 
     fn project(&self, project: &Project) -> Entity {
-        Entity::new_no_attrs(vocabulary::project(project.id.as_str()), [self.organization_uid()].into())
+        Entity::new_no_attrs(
+            vocabulary::project(project.id.as_str()),
+            [self.organization_uid()].into(),
+        )
     }
 
     fn organization_entity(&self) -> Result<Entity, EntityError> {
         let plan = self.organization().profile.plan.as_str();
-        let features = self.catalog().catalog().plan(plan).into_iter().flat_map(|plan| &plan.features);
+        let features = self
+            .catalog()
+            .catalog()
+            .plan(plan)
+            .into_iter()
+            .flat_map(|plan| &plan.features);
         let features = features.map(|feature| RestrictedExpression::new_string(feature.clone()));
         Entity::new(
             self.organization_uid(),
             [
-                ("plan".to_owned(), RestrictedExpression::new_string(plan.to_owned())),
-                ("features".to_owned(), RestrictedExpression::new_set(features)),
+                (
+                    "plan".to_owned(),
+                    RestrictedExpression::new_string(plan.to_owned()),
+                ),
+                (
+                    "features".to_owned(),
+                    RestrictedExpression::new_set(features),
+                ),
             ]
             .into(),
             HashSet::new(),
@@ -217,7 +300,11 @@ impl Snapshot {
 
     fn type_id(&self, question: &Question<'_>) -> &str {
         let index = usize::from(question.resource.resource_type.0);
-        self.catalog().catalog().resource_types.get(index).map_or("", |found| found.id.as_str())
+        self.catalog()
+            .catalog()
+            .resource_types
+            .get(index)
+            .map_or("", |found| found.id.as_str())
     }
 
     /// Users a condition can reach from the question: the principal, the member
@@ -234,7 +321,10 @@ impl Snapshot {
 }
 
 fn owner_attribute(owner: &str) -> (String, RestrictedExpression) {
-    ("owner".to_owned(), RestrictedExpression::new_entity_uid(vocabulary::user(owner)))
+    (
+        "owner".to_owned(),
+        RestrictedExpression::new_entity_uid(vocabulary::user(owner)),
+    )
 }
 
 fn project_expression(project: &str) -> RestrictedExpression {

@@ -60,11 +60,16 @@ impl Export {
     /// Every entity as JSON. A question's resource is among them as the question
     /// describes it, in place of what is on record under the same name.
     pub fn entities(&self, question: Option<&Question<'_>>) -> Result<Vec<String>, EvaluateError> {
-        let described = question.map(|question| self.snapshot.asked_resource(question)).transpose()?;
+        let described = question
+            .map(|question| self.snapshot.asked_resource(question))
+            .transpose()?;
         let mut lines = Vec::new();
         for entity in self.snapshot.all_entities() {
             let entity = entity?;
-            if described.as_ref().is_none_or(|described| described.uid() != entity.uid()) {
+            if described
+                .as_ref()
+                .is_none_or(|described| described.uid() != entity.uid())
+            {
                 lines.push(entity.to_json_string().map_err(refused)?);
             }
         }

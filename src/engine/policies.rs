@@ -280,12 +280,19 @@ struct Grant {
 
 fn grants_of(catalog: &Catalog, permissions: &Permissions, level: Level) -> Vec<Grant> {
     let of_level = |index: &ActionIndex| {
-        catalog.actions.get(usize::from(index.0)).is_some_and(|action| action.level == level)
+        catalog
+            .actions
+            .get(usize::from(index.0))
+            .is_some_and(|action| action.level == level)
     };
     let mut grants = Vec::new();
     let mut always: BTreeSet<ActionIndex> = BTreeSet::new();
     if permissions.every.contains(&level) {
-        always = (0..).map(ActionIndex).take(catalog.actions.len()).filter(of_level).collect();
+        always = (0..)
+            .map(ActionIndex)
+            .take(catalog.actions.len())
+            .filter(of_level)
+            .collect();
         grants.push(Grant {
             name: format!("every-{}", level_group(level)),
             action_constraint: json!({ "op": "in", "entity": action_json(level_group(level)) }),
@@ -295,8 +302,12 @@ fn grants_of(catalog: &Catalog, permissions: &Permissions, level: Level) -> Vec<
         });
     }
     for (when, named) in &permissions.actions {
-        let actions: BTreeSet<ActionIndex> =
-            catalog.closure(named).into_iter().filter(of_level).filter(|index| !always.contains(index)).collect();
+        let actions: BTreeSet<ActionIndex> = catalog
+            .closure(named)
+            .into_iter()
+            .filter(of_level)
+            .filter(|index| !always.contains(index))
+            .collect();
         let Some(conditions) = circumstance(catalog, when).filter(|_| !actions.is_empty()) else {
             continue;
         };
@@ -331,13 +342,17 @@ fn circumstance(catalog: &Catalog, when: &When) -> Option<Vec<Json>> {
             "owner",
             json!({ "==": { "left": resource_attribute("owner"), "right": variable("principal") } }),
         ))]),
-        When::Condition(id) => catalog.condition(id).map(|condition| vec![condition_clause(condition)]),
+        When::Condition(id) => catalog
+            .condition(id)
+            .map(|condition| vec![condition_clause(condition)]),
     }
 }
 
 fn condition_clause(condition: &Condition) -> Json {
     when_clause(match &condition.test {
-        ConditionTest::AttributeIsTrue(attribute) => guarded(attribute, resource_attribute(attribute)),
+        ConditionTest::AttributeIsTrue(attribute) => {
+            guarded(attribute, resource_attribute(attribute))
+        }
         ConditionTest::AttributeContainsPrincipal(attribute) => guarded(
             attribute,
             json!({ "contains": { "left": resource_attribute(attribute), "right": variable("principal") } }),
@@ -354,8 +369,12 @@ struct Shape {
 
 fn build(catalog: &Catalog, grant: &Grant, shape: &Shape) -> Result<CompiledPolicy, BuildError> {
     let principal = match &shape.principal {
-        PrincipalScope::Role(role) => json!({ "op": "in", "entity": { "type": "Role", "id": role } }),
-        PrincipalScope::Any | PrincipalScope::Status(_) | PrincipalScope::Other => json!({ "op": "All" }),
+        PrincipalScope::Role(role) => {
+            json!({ "op": "in", "entity": { "type": "Role", "id": role } })
+        }
+        PrincipalScope::Any | PrincipalScope::Status(_) | PrincipalScope::Other => {
+            json!({ "op": "All" })
+        }
     };
     let value = json!({
         "effect": "permit",
@@ -365,8 +384,11 @@ fn build(catalog: &Catalog, grant: &Grant, shape: &Shape) -> Result<CompiledPoli
         "conditions": shape.conditions,
         "annotations": { "id": shape.id },
     });
-    let policy = Policy::from_json(Some(PolicyId::new(&shape.id)), value)
-        .map_err(|error| BuildError { id: shape.id.clone(), problem: error.to_string() })?;
+    let policy =
+        Policy::from_json(Some(PolicyId::new(&shape.id)), value).map_err(|error| BuildError {
+            id: shape.id.clone(),
+            problem: error.to_string(),
+        })?;
     Ok(CompiledPolicy {
         policy,
         source: shape.source.clone(),

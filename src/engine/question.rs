@@ -89,15 +89,27 @@ impl Snapshot {
         };
         match (action, resource) {
             (Some((action, _)), Some((resource, _))) if findings.violations.is_empty() => {
-                Ok(Question { principal: raw.principal_id, action, resource, context, users: findings.users })
+                Ok(Question {
+                    principal: raw.principal_id,
+                    action,
+                    resource,
+                    context,
+                    users: findings.users,
+                })
             }
             _ => Err(findings.violations),
         }
     }
 
-    fn find_action(&self, raw: &RawQuestion<'_>, findings: &mut Findings) -> Option<(ActionIndex, &Action)> {
+    fn find_action(
+        &self,
+        raw: &RawQuestion<'_>,
+        findings: &mut Findings,
+    ) -> Option<(ActionIndex, &Action)> {
         if raw.action.is_empty() {
-            findings.violations.push(Violation::new("action", Fault::Missing, "must be given"));
+            findings
+                .violations
+                .push(Violation::new("action", Fault::Missing, "must be given"));
             return None;
         }
         let found = self.catalog().catalog().action(raw.action);
@@ -105,7 +117,10 @@ impl Snapshot {
             findings.violations.push(Violation::new(
                 "action",
                 Fault::UnknownAction,
-                format!("catalog `{}` has no such action", self.catalog().catalog().id),
+                format!(
+                    "catalog `{}` has no such action",
+                    self.catalog().catalog().id
+                ),
             ));
         }
         found
@@ -118,14 +133,23 @@ impl Snapshot {
     ) -> Option<(AskedResource<'a>, &'a ResourceType)> {
         check_given("resource.id", raw.resource_id, findings);
         if raw.resource_type.is_empty() {
-            findings.violations.push(Violation::new("resource.type", Fault::Missing, "must be given"));
+            findings.violations.push(Violation::new(
+                "resource.type",
+                Fault::Missing,
+                "must be given",
+            ));
             return None;
         }
-        let Some((index, resource_type)) = self.catalog().catalog().resource_type(raw.resource_type) else {
+        let Some((index, resource_type)) =
+            self.catalog().catalog().resource_type(raw.resource_type)
+        else {
             findings.violations.push(Violation::new(
                 "resource.type",
                 Fault::UnknownResourceType,
-                format!("catalog `{}` has no such resource type", self.catalog().catalog().id),
+                format!(
+                    "catalog `{}` has no such resource type",
+                    self.catalog().catalog().id
+                ),
             ));
             return None;
         };
@@ -137,16 +161,34 @@ impl Snapshot {
         let attributes = if resource_type.attributes.is_empty() && raw.attributes.is_none() {
             Pairs::new()
         } else {
-            values::convert(&resource_type.attributes, raw.attributes, "resource.attributes", findings)
+            values::convert(
+                &resource_type.attributes,
+                raw.attributes,
+                "resource.attributes",
+                findings,
+            )
         };
-        let asked = AskedResource { resource_type: index, id: raw.resource_id, project, owner, attributes };
+        let asked = AskedResource {
+            resource_type: index,
+            id: raw.resource_id,
+            project,
+            owner,
+            attributes,
+        };
         Some((asked, resource_type))
     }
 
     /// `Organization`, `Project` and `Member` must be on record, and where they
     /// lie is on record too.
-    fn place_built_in<'a>(&'a self, raw: &RawQuestion<'a>, findings: &mut Findings) -> Option<&'a Project> {
-        for (field, value) in [("resource.project", raw.project), ("resource.owner", raw.owner)] {
+    fn place_built_in<'a>(
+        &'a self,
+        raw: &RawQuestion<'a>,
+        findings: &mut Findings,
+    ) -> Option<&'a Project> {
+        for (field, value) in [
+            ("resource.project", raw.project),
+            ("resource.owner", raw.owner),
+        ] {
             if !value.is_empty() {
                 findings.violations.push(Violation::new(
                     field,
@@ -157,7 +199,10 @@ impl Snapshot {
         }
         let organization = self.organization();
         let project = match raw.resource_type {
-            PROJECT_TYPE => organization.projects.get(raw.resource_id).map(AsRef::as_ref),
+            PROJECT_TYPE => organization
+                .projects
+                .get(raw.resource_id)
+                .map(AsRef::as_ref),
             _ => None,
         };
         let known = match raw.resource_type {
@@ -182,8 +227,14 @@ impl Snapshot {
     ) -> (Option<&'a Project>, Option<&'a str>) {
         let organization = self.organization();
         if let Some(registered) = registered(organization, raw) {
-            let project = registered.project.as_ref().and_then(|id| organization.projects.get(id.as_str()));
-            return (project.map(AsRef::as_ref), registered.owner.as_ref().map(|owner| owner.as_str()));
+            let project = registered
+                .project
+                .as_ref()
+                .and_then(|id| organization.projects.get(id.as_str()));
+            return (
+                project.map(AsRef::as_ref),
+                registered.owner.as_ref().map(|owner| owner.as_str()),
+            );
         }
         let project = organization.projects.get(raw.project);
         if project.is_none() && !raw.project.is_empty() {
@@ -196,16 +247,26 @@ impl Snapshot {
         if !raw.owner.is_empty()
             && let Some(fault) = identifier_fault(raw.owner)
         {
-            findings.violations.push(Violation::new("resource.owner", Fault::Malformed, fault));
+            findings
+                .violations
+                .push(Violation::new("resource.owner", Fault::Malformed, fault));
         }
-        (project.map(AsRef::as_ref), (!raw.owner.is_empty()).then_some(raw.owner))
+        (
+            project.map(AsRef::as_ref),
+            (!raw.owner.is_empty()).then_some(raw.owner),
+        )
     }
 
     fn type_names(&self, action: &Action) -> String {
         let names: Vec<String> = action
             .resource_types
             .iter()
-            .filter_map(|index| self.catalog().catalog().resource_types.get(usize::from(index.0)))
+            .filter_map(|index| {
+                self.catalog()
+                    .catalog()
+                    .resource_types
+                    .get(usize::from(index.0))
+            })
             .map(|resource_type| format!("`{}`", resource_type.id))
             .collect();
         names.join(", ")
@@ -226,16 +287,28 @@ fn registered<'a>(
 fn check_principal(raw: &RawQuestion<'_>, findings: &mut Findings) {
     check_given("principal.id", raw.principal_id, findings);
     if raw.principal_type.is_empty() {
-        findings.violations.push(Violation::new("principal.type", Fault::Missing, "must be given"));
+        findings.violations.push(Violation::new(
+            "principal.type",
+            Fault::Missing,
+            "must be given",
+        ));
     } else if raw.principal_type != USER {
-        findings.violations.push(Violation::new("principal.type", Fault::UnknownReference, format!("must be `{USER}`")));
+        findings.violations.push(Violation::new(
+            "principal.type",
+            Fault::UnknownReference,
+            format!("must be `{USER}`"),
+        ));
     }
 }
 
 fn check_given(field: &str, value: &str, findings: &mut Findings) {
     if value.is_empty() {
-        findings.violations.push(Violation::new(field, Fault::Missing, "must be given"));
+        findings
+            .violations
+            .push(Violation::new(field, Fault::Missing, "must be given"));
     } else if let Some(fault) = identifier_fault(value) {
-        findings.violations.push(Violation::new(field, Fault::Malformed, fault));
+        findings
+            .violations
+            .push(Violation::new(field, Fault::Malformed, fault));
     }
 }

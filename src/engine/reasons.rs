@@ -79,24 +79,39 @@ impl Snapshot {
         let position = standing.position(id.as_ref());
         let selected = self.select(question, &position);
         let response = self.ask(question, &position, &selected)?;
-        let verdict = if allows(&response, &selected) { Verdict::Allow } else { Verdict::Deny };
+        let verdict = if allows(&response, &selected) {
+            Verdict::Allow
+        } else {
+            Verdict::Deny
+        };
         let mut determining: Vec<&CompiledPolicy> = selected
             .iter()
             .copied()
-            .filter(|policy| response.diagnostics().reason().any(|id| id == policy.policy.id()))
+            .filter(|policy| {
+                response
+                    .diagnostics()
+                    .reason()
+                    .any(|id| id == policy.policy.id())
+            })
             .chain(failed_forbids(&response, &selected))
             .collect();
         determining.sort_by(|left, right| left.policy.id().cmp(right.policy.id()));
         let mut reasons = self.reasons_of(question, &position, &determining, &response);
         if standing.member.is_none() {
-            reasons = vec![reason(ReasonCode::NotAMember, "the principal is no member of the organization")];
+            reasons = vec![reason(
+                ReasonCode::NotAMember,
+                "the principal is no member of the organization",
+            )];
         } else if reasons.is_empty() {
             reasons = self.what_was_missing(question, &position, &selected)?;
         }
         Ok(Explanation {
             verdict,
             reasons,
-            determining_policies: determining.iter().map(|policy| policy.policy.id().to_string()).collect(),
+            determining_policies: determining
+                .iter()
+                .map(|policy| policy.policy.id().to_string())
+                .collect(),
         })
     }
 
@@ -107,15 +122,25 @@ impl Snapshot {
         determining: &[&CompiledPolicy],
         response: &Response,
     ) -> Vec<Reason> {
-        let project = question.resource.project.map(|project| project.id.to_string()).unwrap_or_default();
-        let failed = |id: &PolicyId| response.diagnostics().errors().any(|error| failed_policy(error) == id);
+        let project = question
+            .resource
+            .project
+            .map(|project| project.id.to_string())
+            .unwrap_or_default();
+        let failed = |id: &PolicyId| {
+            response
+                .diagnostics()
+                .errors()
+                .any(|error| failed_policy(error) == id)
+        };
         determining
             .iter()
             .map(|policy| {
                 let mut reason = match &policy.source {
-                    _ if failed(policy.policy.id()) => {
-                        reason(ReasonCode::PolicyError, "a forbidding policy could not be evaluated; denied to be safe")
-                    }
+                    _ if failed(policy.policy.id()) => reason(
+                        ReasonCode::PolicyError,
+                        "a forbidding policy could not be evaluated; denied to be safe",
+                    ),
                     PolicySource::Role(role) => Reason {
                         role: role.to_string(),
                         ..reason(ReasonCode::Role, "a role on the organization grants it")
@@ -123,7 +148,10 @@ impl Snapshot {
                     PolicySource::ProjectRole(role) if position.overridden => Reason {
                         role: role.to_string(),
                         project: project.clone(),
-                        ..reason(ReasonCode::Override, "the member's override in the project grants it")
+                        ..reason(
+                            ReasonCode::Override,
+                            "the member's override in the project grants it",
+                        )
                     },
                     PolicySource::ProjectRole(role) => Reason {
                         role: role.to_string(),
@@ -132,9 +160,14 @@ impl Snapshot {
                     },
                     PolicySource::Permissions => Reason {
                         project: project.clone(),
-                        ..reason(ReasonCode::Override, "the member's override in the project grants it")
+                        ..reason(
+                            ReasonCode::Override,
+                            "the member's override in the project grants it",
+                        )
                     },
-                    PolicySource::Rule { code, reason: text } => rule_reason(code, text, policy.forbids()),
+                    PolicySource::Rule { code, reason: text } => {
+                        rule_reason(code, text, policy.forbids())
+                    }
                 };
                 reason.policy = policy.policy.id().to_string();
                 reason
@@ -149,38 +182,71 @@ impl Snapshot {
         selected: &[&CompiledPolicy],
     ) -> Result<Vec<Reason>, EvaluateError> {
         let mut reasons = Vec::new();
-        if position.overridden && self.would_be_allowed(question, &self.without_override(question, position))? {
+        if position.overridden
+            && self.would_be_allowed(question, &self.without_override(question, position))?
+        {
             reasons.push(Reason {
-                project: question.resource.project.map(|project| project.id.to_string()).unwrap_or_default(),
-                ..reason(ReasonCode::OverrideDenies, "an override replaces the member's roles in the project")
+                project: question
+                    .resource
+                    .project
+                    .map(|project| project.id.to_string())
+                    .unwrap_or_default(),
+                ..reason(
+                    ReasonCode::OverrideDenies,
+                    "an override replaces the member's roles in the project",
+                )
             });
         }
         let as_owner = question.owned_by_principal();
-        if question.resource.owner != Some(question.principal) && self.would_be_allowed(&as_owner, position)? {
+        if question.resource.owner != Some(question.principal)
+            && self.would_be_allowed(&as_owner, position)?
+        {
             reasons.push(reason(
                 ReasonCode::NotOwnerOfResource,
                 "the member may do it to resources of their own, and this one is not",
             ));
         }
-        if selected.iter().any(|policy| !policy.forbids() && !policy.depends_on_position_only) {
-            reasons.push(reason(ReasonCode::ConditionFailed, "it is granted under a condition that does not hold here"));
+        if selected
+            .iter()
+            .any(|policy| !policy.forbids() && !policy.depends_on_position_only)
+        {
+            reasons.push(reason(
+                ReasonCode::ConditionFailed,
+                "it is granted under a condition that does not hold here",
+            ));
         }
         if reasons.is_empty() {
-            reasons.push(reason(ReasonCode::NoGrant, "nothing that the member holds grants it"));
+            reasons.push(reason(
+                ReasonCode::NoGrant,
+                "nothing that the member holds grants it",
+            ));
         }
         Ok(reasons)
     }
 
-    fn without_override<'a>(&'a self, question: &Question<'a>, position: &Position<'a>) -> Position<'a> {
+    fn without_override<'a>(
+        &'a self,
+        question: &Question<'a>,
+        position: &Position<'a>,
+    ) -> Position<'a> {
         let member = self.organization().members.get(question.principal);
         let project_roles = match (member, question.resource.project) {
             (Some(member), Some(project)) => member.roles_on_project(project),
             _ => &[],
         };
-        Position { overridden: false, permissions: None, project_roles, ..*position }
+        Position {
+            overridden: false,
+            permissions: None,
+            project_roles,
+            ..*position
+        }
     }
 
-    fn would_be_allowed(&self, question: &Question<'_>, position: &Position<'_>) -> Result<bool, EvaluateError> {
+    fn would_be_allowed(
+        &self,
+        question: &Question<'_>,
+        position: &Position<'_>,
+    ) -> Result<bool, EvaluateError> {
         let selected = self.select(question, position);
         let response = self.ask(question, position, &selected)?;
         Ok(allows(&response, &selected))
@@ -214,8 +280,15 @@ fn rule_reason(code: &str, text: &str, forbids: bool) -> Reason {
         _ if forbids => ReasonCode::TeamRule,
         _ => ReasonCode::Rule,
     };
-    let role = if code == ReasonCode::Owner { OWNER_ROLE.to_owned() } else { String::new() };
-    Reason { role, ..reason(code, text) }
+    let role = if code == ReasonCode::Owner {
+        OWNER_ROLE.to_owned()
+    } else {
+        String::new()
+    };
+    Reason {
+        role,
+        ..reason(code, text)
+    }
 }
 
 fn reason(code: ReasonCode, message: &str) -> Reason {

@@ -8,7 +8,8 @@
 use std::str::FromStr;
 
 use cedar_policy::{
-    ActionConstraint, Effect, EntityUid, Policy, PolicyId, PolicySet, PrincipalConstraint, ResourceConstraint,
+    ActionConstraint, Effect, EntityUid, Policy, PolicyId, PolicySet, PrincipalConstraint,
+    ResourceConstraint,
 };
 
 use super::catalog::CatalogError;
@@ -32,8 +33,10 @@ pub(super) fn compile(
     rules: &RulesText,
     author: Author,
 ) -> Result<Vec<CompiledPolicy>, CatalogError> {
-    let parsed = PolicySet::from_str(&rules.text)
-        .map_err(|error| CatalogError::Rules { path: rules.path.clone(), problems: parse_problems(&error) })?;
+    let parsed = PolicySet::from_str(&rules.text).map_err(|error| CatalogError::Rules {
+        path: rules.path.clone(),
+        problems: parse_problems(&error),
+    })?;
     let mut problems = Vec::new();
     if parsed.num_of_templates() > 0 {
         problems.push("templates are not used here; write policies".to_owned());
@@ -56,7 +59,10 @@ pub(super) fn compile(
     if problems.is_empty() {
         Ok(compiled)
     } else {
-        Err(CatalogError::Rules { path: rules.path.clone(), problems })
+        Err(CatalogError::Rules {
+            path: rules.path.clone(),
+            problems,
+        })
     }
 }
 
@@ -65,13 +71,18 @@ fn parse_problems(errors: &cedar_policy::ParseErrors) -> Vec<String> {
 }
 
 fn classify(catalog: &Catalog, policy: &Policy, author: Author) -> Result<CompiledPolicy, String> {
-    let name = policy.annotation("id").ok_or("every rule needs an `@id`")?.to_owned();
+    let name = policy
+        .annotation("id")
+        .ok_or("every rule needs an `@id`")?
+        .to_owned();
     let reason = policy
         .annotation("reason")
         .ok_or_else(|| format!("rule `{name}` needs a `@reason`"))?
         .to_owned();
     if author == Author::Product && policy.effect() != Effect::Forbid {
-        return Err(format!("rule `{name}` permits; a product's rules only forbid, rights come from roles"));
+        return Err(format!(
+            "rule `{name}` permits; a product's rules only forbid, rights come from roles"
+        ));
     }
     let code = policy.annotation("code").unwrap_or("TEAM_RULE").to_owned();
     let id = match author {
@@ -96,7 +107,10 @@ fn classify(catalog: &Catalog, policy: &Policy, author: Author) -> Result<Compil
 /// annotation as well, so that an export names it alike.
 fn with_id_annotation(policy: &Policy, id: &str) -> Result<Policy, String> {
     let mut json = policy.to_json().map_err(|error| error.to_string())?;
-    if let Some(annotations) = json.get_mut("annotations").and_then(|annotations| annotations.as_object_mut()) {
+    if let Some(annotations) = json
+        .get_mut("annotations")
+        .and_then(|annotations| annotations.as_object_mut())
+    {
         annotations.insert("id".to_owned(), serde_json::Value::String(id.to_owned()));
     }
     Policy::from_json(Some(PolicyId::new(id)), json).map_err(|error| error.to_string())
@@ -105,7 +119,10 @@ fn with_id_annotation(policy: &Policy, id: &str) -> Result<Policy, String> {
 fn principal_scope(policy: &Policy) -> (PrincipalScope, bool) {
     let parent = |uid: &EntityUid| match uid.type_name().basename() {
         "Role" => (PrincipalScope::Role(uid.id().unescaped().to_owned()), true),
-        "Status" => (PrincipalScope::Status(uid.id().unescaped().to_owned()), true),
+        "Status" => (
+            PrincipalScope::Status(uid.id().unescaped().to_owned()),
+            true,
+        ),
         _ => (PrincipalScope::Other, false),
     };
     match policy.principal_constraint() {
@@ -116,7 +133,11 @@ fn principal_scope(policy: &Policy) -> (PrincipalScope, bool) {
 }
 
 fn resource_scope(catalog: &Catalog, policy: &Policy) -> (Option<TypeIndex>, bool) {
-    let index = |name: &cedar_policy::EntityTypeName| catalog.resource_type(name.basename()).map(|(index, _)| index);
+    let index = |name: &cedar_policy::EntityTypeName| {
+        catalog
+            .resource_type(name.basename())
+            .map(|(index, _)| index)
+    };
     match policy.resource_constraint() {
         ResourceConstraint::Any => (None, true),
         ResourceConstraint::Is(name) => (index(&name), true),
@@ -136,7 +157,10 @@ fn actions(catalog: &Catalog, policy: &Policy) -> ActionMask {
         for level in [Level::Account, Level::Project] {
             if id == level_group(level) {
                 chosen.extend(all().filter(|index| {
-                    catalog.actions.get(usize::from(index.0)).is_some_and(|action| action.level == level)
+                    catalog
+                        .actions
+                        .get(usize::from(index.0))
+                        .is_some_and(|action| action.level == level)
                 }));
             }
         }

@@ -22,7 +22,11 @@ pub(super) struct CompiledSchema {
 
 /// Compiles the catalog's types and actions.
 pub(super) fn compile(catalog: &Catalog) -> Result<CompiledSchema, CatalogError> {
-    for resource_type in catalog.resource_types.iter().filter(|resource_type| !resource_type.built_in) {
+    for resource_type in catalog
+        .resource_types
+        .iter()
+        .filter(|resource_type| !resource_type.built_in)
+    {
         if RESERVED_TYPES.contains(&resource_type.id.as_str()) {
             return Err(CatalogError::Schema(format!(
                 "resource type `{}` is a name that Roster keeps for itself",
@@ -30,7 +34,8 @@ pub(super) fn compile(catalog: &Catalog) -> Result<CompiledSchema, CatalogError>
             )));
         }
     }
-    let value = json!({ "": { "entityTypes": entity_types(catalog), "actions": actions(catalog) } });
+    let value =
+        json!({ "": { "entityTypes": entity_types(catalog), "actions": actions(catalog) } });
     let fragment = SchemaFragment::from_json_value(value).map_err(schema_error)?;
     let text = fragment
         .to_cedarschema()
@@ -63,7 +68,10 @@ fn entity_types(catalog: &Catalog) -> Json {
             "features": { "type": "Set", "element": { "type": "String" } },
         }}}),
     );
-    types.insert("Project".to_owned(), json!({ "memberOfTypes": ["Organization"] }));
+    types.insert(
+        "Project".to_owned(),
+        json!({ "memberOfTypes": ["Organization"] }),
+    );
     types.insert(
         "Member".to_owned(),
         json!({
@@ -71,8 +79,15 @@ fn entity_types(catalog: &Catalog) -> Json {
             "shape": { "type": "Record", "attributes": { "user": { "type": "Entity", "name": "User" } } },
         }),
     );
-    for resource_type in catalog.resource_types.iter().filter(|resource_type| !resource_type.built_in) {
-        types.insert(resource_type.id.as_str().to_owned(), product_type(resource_type));
+    for resource_type in catalog
+        .resource_types
+        .iter()
+        .filter(|resource_type| !resource_type.built_in)
+    {
+        types.insert(
+            resource_type.id.as_str().to_owned(),
+            product_type(resource_type),
+        );
     }
     Json::Object(types)
 }

@@ -7,7 +7,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cedar_policy::{AuthorizationError, Authorizer, Context, Decision, Entities, PolicyId, PolicySet, Request, Response};
+use cedar_policy::{
+    AuthorizationError, Authorizer, Context, Decision, Entities, PolicyId, PolicySet, Request,
+    Response,
+};
 use imbl::OrdMap;
 
 use super::answers::{Answers, Cell, Position};
@@ -70,7 +73,10 @@ impl Snapshot {
         let answers = Arc::clone(&catalog.answers);
         let mut snapshot = Self {
             revision,
-            organization: Organization::empty(Arc::clone(&organization.profile), organization.version),
+            organization: Organization::empty(
+                Arc::clone(&organization.profile),
+                organization.version,
+            ),
             catalog,
             roles: OrdMap::new(),
             permissions: OrdMap::new(),
@@ -94,7 +100,11 @@ impl Snapshot {
 
     /// The snapshot after some records changed; `organization` is the state with
     /// them applied, and no record is changed twice. Compiles only what is new.
-    pub fn advance(&self, organization: Organization, changes: &[RecordChange]) -> Result<Self, CompileError> {
+    pub fn advance(
+        &self,
+        organization: Organization,
+        changes: &[RecordChange],
+    ) -> Result<Self, CompileError> {
         let mut next = Self {
             revision: self.revision,
             organization: self.organization.clone(),
@@ -174,14 +184,20 @@ impl Snapshot {
             resource_type: question.resource.resource_type,
             owns: question.resource.owner == Some(question.principal),
         };
-        let recalled = standing.member.and_then(|_| self.answers.recall(&position, cell));
+        let recalled = standing
+            .member
+            .and_then(|_| self.answers.recall(&position, cell));
         if let Some(allow) = recalled {
             return Ok(verdict(allow));
         }
         let selected = self.select(question, &position);
         let response = self.ask(question, &position, &selected)?;
         let allow = allows(&response, &selected);
-        if standing.member.is_some() && selected.iter().all(|policy| policy.depends_on_position_only) {
+        if standing.member.is_some()
+            && selected
+                .iter()
+                .all(|policy| policy.depends_on_position_only)
+        {
             self.answers.remember(&position, cell, allow);
         }
         Ok(verdict(allow))
@@ -199,16 +215,30 @@ impl Snapshot {
 
     /// Where the principal of a question stands.
     pub(super) fn standing<'a>(&'a self, question: &Question<'a>) -> Standing<'a> {
-        let member = self.organization.members.get(question.principal).map(AsRef::as_ref);
+        let member = self
+            .organization
+            .members
+            .get(question.principal)
+            .map(AsRef::as_ref);
         let (Some(member), Some(project)) = (member, question.resource.project) else {
-            return Standing { member, owner: self.owns(member), replaced: None, project_roles: &[] };
+            return Standing {
+                member,
+                owner: self.owns(member),
+                replaced: None,
+                project_roles: &[],
+            };
         };
         let replaced = member.overrides.get(project.id.as_str());
         let project_roles = match replaced {
             Some(replaced) => replaced.roles.as_slice(),
             None => member.roles_on_project(project),
         };
-        Standing { member: Some(member), owner: self.owns(Some(member)), replaced, project_roles }
+        Standing {
+            member: Some(member),
+            owner: self.owns(Some(member)),
+            replaced,
+            project_roles,
+        }
     }
 
     fn owns(&self, member: Option<&Member>) -> bool {
@@ -216,8 +246,14 @@ impl Snapshot {
     }
 
     /// The policies whose scope can match.
-    pub(super) fn select<'a>(&'a self, question: &Question<'_>, position: &Position<'_>) -> Vec<&'a CompiledPolicy> {
-        let covers = |policy: &&CompiledPolicy| policy.covers(question.action, question.resource.resource_type);
+    pub(super) fn select<'a>(
+        &'a self,
+        question: &Question<'_>,
+        position: &Position<'_>,
+    ) -> Vec<&'a CompiledPolicy> {
+        let covers = |policy: &&CompiledPolicy| {
+            policy.covers(question.action, question.resource.resource_type)
+        };
         let mut selected: Vec<&CompiledPolicy> = self
             .catalog
             .rules
@@ -225,16 +261,30 @@ impl Snapshot {
             .filter(covers)
             .filter(|rule| match &rule.principal {
                 PrincipalScope::Any | PrincipalScope::Other => true,
-                PrincipalScope::Status(status) => status == vocabulary::SUSPENDED && position.suspended,
+                PrincipalScope::Status(status) => {
+                    status == vocabulary::SUSPENDED && position.suspended
+                }
                 PrincipalScope::Role(role) if role == OWNER_ROLE => position.owner,
-                PrincipalScope::Role(role) => position.roles.iter().any(|held| held.as_str() == role),
+                PrincipalScope::Role(role) => {
+                    position.roles.iter().any(|held| held.as_str() == role)
+                }
             })
             .collect();
         for role in position.roles {
-            selected.extend(self.grants(role).into_iter().flat_map(|grants| &grants.on_organization).filter(covers));
+            selected.extend(
+                self.grants(role)
+                    .into_iter()
+                    .flat_map(|grants| &grants.on_organization)
+                    .filter(covers),
+            );
         }
         for role in position.project_roles {
-            selected.extend(self.grants(role).into_iter().flat_map(|grants| &grants.on_project).filter(covers));
+            selected.extend(
+                self.grants(role)
+                    .into_iter()
+                    .flat_map(|grants| &grants.on_project)
+                    .filter(covers),
+            );
         }
         if let Some((_, grants)) = position.permissions.and_then(|id| self.permissions.get(id)) {
             selected.extend(grants.on_project.iter().filter(covers));
@@ -256,7 +306,8 @@ impl Snapshot {
         let resource = self.asked_resource(question)?.uid();
         let entities = Entities::from_entities(entities, None).map_err(refused)?;
         let policies =
-            PolicySet::from_policies(selected.iter().map(|compiled| compiled.policy.clone())).map_err(refused)?;
+            PolicySet::from_policies(selected.iter().map(|compiled| compiled.policy.clone()))
+                .map_err(refused)?;
         let Some(action) = self.catalog.action(question.action) else {
             return Err(EvaluateError::Refused("the action is unknown".to_owned()));
         };
@@ -266,36 +317,56 @@ impl Snapshot {
             Context::from_pairs(question.context.iter().cloned()).map_err(refused)?
         };
         let principal = vocabulary::user(question.principal);
-        let request = Request::new(principal, action.uid.clone(), resource, context, None).map_err(refused)?;
+        let request = Request::new(principal, action.uid.clone(), resource, context, None)
+            .map_err(refused)?;
         Ok(Authorizer::new().is_authorized(&request, &policies, &entities))
     }
 
     /// The compiled policies of a role, the organization's own edition first.
     pub(super) fn grants(&self, role: &RoleId) -> Option<&CompiledGrants> {
-        self.roles.get(role).or_else(|| self.catalog.roles.get(role)).map(AsRef::as_ref)
+        self.roles
+            .get(role)
+            .or_else(|| self.catalog.roles.get(role))
+            .map(AsRef::as_ref)
     }
 
     /// Every policy of the organization: rules, roles, spelled-out permissions.
     pub(super) fn all_policies(&self) -> impl Iterator<Item = &CompiledPolicy> {
-        let built_in: BTreeMap<&RoleId, &Arc<CompiledGrants>> =
-            self.catalog.roles.iter().filter(|(id, _)| !self.roles.contains_key(id.as_str())).collect();
+        let built_in: BTreeMap<&RoleId, &Arc<CompiledGrants>> = self
+            .catalog
+            .roles
+            .iter()
+            .filter(|(id, _)| !self.roles.contains_key(id.as_str()))
+            .collect();
         self.catalog
             .rules
             .iter()
             .chain(built_in.into_values().flat_map(|grants| grants.iter()))
             .chain(self.roles.values().flat_map(|grants| grants.iter()))
-            .chain(self.permissions.values().flat_map(|(_, grants)| grants.iter()))
+            .chain(
+                self.permissions
+                    .values()
+                    .flat_map(|(_, grants)| grants.iter()),
+            )
     }
 
     /// Compiles what a member's overrides spell out; whether there is any.
     fn hold_permissions(&mut self, member: &Member) -> Result<bool, CompileError> {
         let mut any = false;
-        for replaced in member.overrides.values().filter(|replaced| !replaced.permissions.is_empty()) {
+        for replaced in member
+            .overrides
+            .values()
+            .filter(|replaced| !replaced.permissions.is_empty())
+        {
             any = true;
             let id = PermissionsId::of(&replaced.permissions);
             let held = match self.permissions.get(&id) {
                 Some((count, grants)) => (count + 1, Arc::clone(grants)),
-                None => (1, self.catalog.compile_permissions(&id, &replaced.permissions)?),
+                None => (
+                    1,
+                    self.catalog
+                        .compile_permissions(&id, &replaced.permissions)?,
+                ),
             };
             self.permissions.insert(id, held);
         }
@@ -303,7 +374,11 @@ impl Snapshot {
     }
 
     fn release_permissions(&mut self, member: &Member) {
-        for replaced in member.overrides.values().filter(|replaced| !replaced.permissions.is_empty()) {
+        for replaced in member
+            .overrides
+            .values()
+            .filter(|replaced| !replaced.permissions.is_empty())
+        {
             let id = PermissionsId::of(&replaced.permissions);
             match self.permissions.get(&id) {
                 Some((count, grants)) if *count > 1 => {
@@ -339,7 +414,9 @@ impl<'a> Standing<'a> {
     pub(super) fn position(&self, permissions: Option<&'a PermissionsId>) -> Position<'a> {
         Position {
             owner: self.owner,
-            suspended: self.member.is_some_and(|member| member.status == MemberStatus::Suspended),
+            suspended: self
+                .member
+                .is_some_and(|member| member.status == MemberStatus::Suspended),
             overridden: self.replaced.is_some(),
             roles: self.member.map_or(&[], |member| member.roles.as_slice()),
             project_roles: self.project_roles,
@@ -362,7 +439,11 @@ pub(super) fn failed_forbids<'a>(
     response
         .diagnostics()
         .errors()
-        .filter_map(|error| selected.iter().find(|policy| policy.policy.id() == failed_policy(error)))
+        .filter_map(|error| {
+            selected
+                .iter()
+                .find(|policy| policy.policy.id() == failed_policy(error))
+        })
         .copied()
         .filter(|policy| policy.forbids())
 }

@@ -37,9 +37,15 @@ pub(super) fn convert(
     let given = given.unwrap_or(&empty);
     for name in given.keys() {
         if !declared.iter().any(|attribute| attribute.name == *name) {
-            let known: Vec<String> = declared.iter().map(|attribute| format!("`{}`", attribute.name)).collect();
-            let advice =
-                if known.is_empty() { "there are none here".to_owned() } else { format!("known are {}", known.join(", ")) };
+            let known: Vec<String> = declared
+                .iter()
+                .map(|attribute| format!("`{}`", attribute.name))
+                .collect();
+            let advice = if known.is_empty() {
+                "there are none here".to_owned()
+            } else {
+                format!("known are {}", known.join(", "))
+            };
             findings.violations.push(Violation::new(
                 format!("{field}.{}", shown(name)),
                 Fault::Attribute,
@@ -62,12 +68,16 @@ fn record_pairs(
         let path = format!("{field}.{}", attribute.name);
         match given.get(&attribute.name) {
             Some(value) => {
-                if let Some(expression) = convert_value(&attribute.value_type, value, &path, depth, findings) {
+                if let Some(expression) =
+                    convert_value(&attribute.value_type, value, &path, depth, findings)
+                {
                     pairs.push((attribute.name.clone(), expression));
                 }
             }
             None if attribute.required => {
-                findings.violations.push(Violation::new(path, Fault::Attribute, "is required"));
+                findings
+                    .violations
+                    .push(Violation::new(path, Fault::Attribute, "is required"));
             }
             None => {}
         }
@@ -85,10 +95,18 @@ fn convert_value(
     let converted = match (value_type, value) {
         (_, _) if depth == 0 => None,
         (ValueType::Boolean, Value::Boolean(truth)) => Some(RestrictedExpression::new_bool(*truth)),
-        (ValueType::Long, Value::Number(number)) => whole(*number).map(RestrictedExpression::new_long),
-        (ValueType::Text, Value::Text(text)) => Some(RestrictedExpression::new_string(text.clone())),
-        (ValueType::Decimal, Value::Text(text)) => evaluable(RestrictedExpression::new_decimal(text)),
-        (ValueType::Datetime, Value::Text(text)) => evaluable(RestrictedExpression::new_datetime(text)),
+        (ValueType::Long, Value::Number(number)) => {
+            whole(*number).map(RestrictedExpression::new_long)
+        }
+        (ValueType::Text, Value::Text(text)) => {
+            Some(RestrictedExpression::new_string(text.clone()))
+        }
+        (ValueType::Decimal, Value::Text(text)) => {
+            evaluable(RestrictedExpression::new_decimal(text))
+        }
+        (ValueType::Datetime, Value::Text(text)) => {
+            evaluable(RestrictedExpression::new_datetime(text))
+        }
         (ValueType::Address, Value::Text(text)) => evaluable(RestrictedExpression::new_ip(text)),
         (ValueType::User, Value::Text(id)) if identifier_fault(id).is_none() => {
             findings.users.push(id.clone());
@@ -108,7 +126,11 @@ fn convert_value(
         _ => None,
     };
     if converted.is_none() {
-        findings.violations.push(Violation::new(path, Fault::Attribute, format!("must be {}", described(value_type))));
+        findings.violations.push(Violation::new(
+            path,
+            Fault::Attribute,
+            format!("must be {}", described(value_type)),
+        ));
     }
     converted
 }
@@ -120,8 +142,15 @@ fn convert_nested(
     depth: usize,
     findings: &mut Findings,
 ) -> Pairs {
-    for name in given.keys().filter(|name| !declared.iter().any(|attribute| attribute.name == **name)) {
-        findings.violations.push(Violation::new(format!("{path}.{}", shown(name)), Fault::Attribute, "is not declared"));
+    for name in given
+        .keys()
+        .filter(|name| !declared.iter().any(|attribute| attribute.name == **name))
+    {
+        findings.violations.push(Violation::new(
+            format!("{path}.{}", shown(name)),
+            Fault::Attribute,
+            "is not declared",
+        ));
     }
     record_pairs(declared, given, path, depth - 1, findings)
 }
@@ -137,20 +166,33 @@ fn convert_set(
     let converted: Vec<RestrictedExpression> = values
         .iter()
         .enumerate()
-        .filter_map(|(index, value)| convert_value(element, value, &format!("{path}[{index}]"), depth - 1, findings))
+        .filter_map(|(index, value)| {
+            convert_value(
+                element,
+                value,
+                &format!("{path}[{index}]"),
+                depth - 1,
+                findings,
+            )
+        })
         .collect();
     (findings.violations.len() == before).then(|| RestrictedExpression::new_set(converted))
 }
 
 fn whole(number: f64) -> Option<i64> {
-    #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and within the exact range")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "checked to be whole and within the exact range"
+    )]
     let converted = (number.fract() == 0.0 && number.abs() <= MAX_EXACT).then_some(number as i64);
     converted
 }
 
 /// The expression, if Cedar can evaluate it: an extension value made of bad text can't be.
 fn evaluable(expression: RestrictedExpression) -> Option<RestrictedExpression> {
-    Context::from_pairs([("value".to_owned(), expression.clone())]).ok().map(|_| expression)
+    Context::from_pairs([("value".to_owned(), expression.clone())])
+        .ok()
+        .map(|_| expression)
 }
 
 fn described(value_type: &ValueType) -> String {
@@ -169,5 +211,8 @@ fn described(value_type: &ValueType) -> String {
 
 /// A name from a request, cut and escaped so that an error message stays readable.
 fn shown(name: &str) -> String {
-    name.chars().take(64).flat_map(char::escape_default).collect()
+    name.chars()
+        .take(64)
+        .flat_map(char::escape_default)
+        .collect()
 }

@@ -11,8 +11,15 @@ use crate::domain::catalog::Level;
 use crate::domain::identifiers::RoleId;
 
 /// Names of entity types that Roster brings and a catalog can't use for its own.
-pub(super) const RESERVED_TYPES: [&str; 7] =
-    ["Action", "Member", "Organization", "Project", "Role", "Status", "User"];
+pub(super) const RESERVED_TYPES: [&str; 7] = [
+    "Action",
+    "Member",
+    "Organization",
+    "Project",
+    "Role",
+    "Status",
+    "User",
+];
 
 /// The principal's type.
 pub(super) const USER: &str = "User";
@@ -47,7 +54,10 @@ type_names! {
 }
 
 fn uid_of(name: &LazyLock<Option<EntityTypeName>>, id: &str) -> EntityUid {
-    #[expect(clippy::unreachable, reason = "the names are literals, parsed in a test")]
+    #[expect(
+        clippy::unreachable,
+        reason = "the names are literals, parsed in a test"
+    )]
     match &**name {
         Some(name) => uid(name, id),
         None => unreachable!("a literal entity type name does not parse"),

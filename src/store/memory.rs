@@ -4,7 +4,7 @@
 //! "durable" means "in the maps". It is also the yardstick: the conformance
 //! suite holds the durable adapters to what this one does, which is why it keeps
 //! records as a plain map instead of sharing any code path with them beyond
-//! [`admission`](super::admission).
+//! `admission`.
 //!
 //! A commit is made inside the call of [`Store::commit`]; the future is ready at
 //! once. `on_commit` must therefore not commit itself.

@@ -1,6 +1,6 @@
 //! The port behind which organizations and their history are kept.
 //!
-//! The contract, which one conformance suite (`conformance.rs`) holds
+//! The contract, which one conformance suite (`conformance`) holds
 //! every adapter to:
 //!
 //! - **One ordered history.** Each commit gets the next [`Sequence`], without

@@ -38,7 +38,10 @@ impl AuthorizationService for AuthorizationRpc {
         request: Request<v1::IsAuthorizedRequest>,
     ) -> Result<Response<v1::IsAuthorizedResponse>, Status> {
         let patience = from_proto::patience(request.metadata());
-        answer(&self.application, request.into_inner(), patience).await.map(Response::new).map_err(status::of)
+        answer(&self.application, request.into_inner(), patience)
+            .await
+            .map(Response::new)
+            .map_err(status::of)
     }
 
     async fn batch_is_authorized(
@@ -46,10 +49,14 @@ impl AuthorizationService for AuthorizationRpc {
         request: Request<v1::BatchIsAuthorizedRequest>,
     ) -> Result<Response<v1::BatchIsAuthorizedResponse>, Status> {
         let patience = from_proto::patience(request.metadata());
-        answer_batch(&self.application, request.into_inner(), patience).await.map(Response::new).map_err(status::of)
+        answer_batch(&self.application, request.into_inner(), patience)
+            .await
+            .map(Response::new)
+            .map_err(status::of)
     }
 
-    type StreamIsAuthorizedStream = Pin<Box<dyn Stream<Item = Result<v1::IsAuthorizedResponse, Status>> + Send>>;
+    type StreamIsAuthorizedStream =
+        Pin<Box<dyn Stream<Item = Result<v1::IsAuthorizedResponse, Status>> + Send>>;
 
     async fn stream_is_authorized(
         &self,
@@ -77,7 +84,10 @@ async fn answer(
     judged(&snapshot, request)
 }
 
-fn judged(snapshot: &Snapshot, request: v1::IsAuthorizedRequest) -> Result<v1::IsAuthorizedResponse, Error> {
+fn judged(
+    snapshot: &Snapshot,
+    request: v1::IsAuthorizedRequest,
+) -> Result<v1::IsAuthorizedResponse, Error> {
     check_correlation(&request.correlation_id)?;
     let said = from_proto::said(&request);
     let check = Check {
@@ -110,13 +120,23 @@ async fn answer_batch(
 ) -> Result<v1::BatchIsAuthorizedResponse, Error> {
     let given = batch.requests.len();
     if given > MAX_BATCH {
-        return Err(Error::BatchTooLarge { most: MAX_BATCH, given });
+        return Err(Error::BatchTooLarge {
+            most: MAX_BATCH,
+            given,
+        });
     }
     application.reach(&batch.at_least, patience).await?;
     let mut reached: BTreeMap<String, Result<(), Status>> = BTreeMap::new();
-    for request in batch.requests.iter().filter(|request| !request.at_least.is_empty()) {
+    for request in batch
+        .requests
+        .iter()
+        .filter(|request| !request.at_least.is_empty())
+    {
         if !reached.contains_key(&request.at_least) {
-            let outcome = application.reach(&request.at_least, patience).await.map_err(status::of);
+            let outcome = application
+                .reach(&request.at_least, patience)
+                .await
+                .map_err(status::of);
             reached.insert(request.at_least.clone(), outcome);
         }
     }
@@ -130,14 +150,17 @@ async fn answer_batch(
                 return refused(status);
             }
             match item(application, &mut snapshots, request) {
-                Ok(response) => {
-                    v1::BatchItem { result: Some(v1::batch_item::Result::Response(response)) }
-                }
+                Ok(response) => v1::BatchItem {
+                    result: Some(v1::batch_item::Result::Response(response)),
+                },
                 Err(error) => refused(&status::of(error)),
             }
         })
         .collect();
-    Ok(v1::BatchIsAuthorizedResponse { items, revision: token(revision) })
+    Ok(v1::BatchIsAuthorizedResponse {
+        items,
+        revision: token(revision),
+    })
 }
 
 fn item(
@@ -154,5 +177,7 @@ fn item(
 }
 
 fn refused(status: &Status) -> v1::BatchItem {
-    v1::BatchItem { result: Some(v1::batch_item::Result::Status(status::as_message(status))) }
+    v1::BatchItem {
+        result: Some(v1::batch_item::Result::Status(status::as_message(status))),
+    }
 }

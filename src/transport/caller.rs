@@ -22,7 +22,9 @@ pub struct Authenticator {
 impl Authenticator {
     /// Recognises the operator by this key.
     pub fn new(operator_key: &str) -> Self {
-        Self { operator: Arc::new(Sha256::digest(operator_key.as_bytes()).into()) }
+        Self {
+            operator: Arc::new(Sha256::digest(operator_key.as_bytes()).into()),
+        }
     }
 
     fn recognise(&self, metadata: &MetadataMap) -> Option<Caller> {
@@ -33,8 +35,11 @@ impl Authenticator {
         }
         let (scheme, key) = presented.split_once(' ')?;
         let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
-        let right = bool::from(digest.ct_eq(&*self.operator)) && scheme.eq_ignore_ascii_case("bearer");
-        right.then(|| Caller { name: "operator".to_owned() })
+        let right =
+            bool::from(digest.ct_eq(&*self.operator)) && scheme.eq_ignore_ascii_case("bearer");
+        right.then(|| Caller {
+            name: "operator".to_owned(),
+        })
     }
 }
 

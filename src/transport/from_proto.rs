@@ -19,7 +19,11 @@ use crate::proto::v1;
 
 /// A struct as a record.
 pub fn record(given: &Struct) -> Record {
-    given.fields.iter().map(|(name, value)| (name.clone(), self::value(value))).collect()
+    given
+        .fields
+        .iter()
+        .map(|(name, value)| (name.clone(), self::value(value)))
+        .collect()
 }
 
 fn value(given: &prost_types::Value) -> Value {
@@ -43,15 +47,21 @@ pub struct Said {
 /// What a request says in structs.
 pub fn said(request: &v1::IsAuthorizedRequest) -> Said {
     Said {
-        attributes: request.resource.as_ref().and_then(|resource| resource.attributes.as_ref()).map(record),
+        attributes: request
+            .resource
+            .as_ref()
+            .and_then(|resource| resource.attributes.as_ref())
+            .map(record),
         context: request.context.as_ref().map(record),
     }
 }
 
 /// The question of a request.
 pub fn question<'a>(request: &'a v1::IsAuthorizedRequest, said: &'a Said) -> RawQuestion<'a> {
-    let (principal_type, principal_id) =
-        request.principal.as_ref().map_or(("", ""), |principal| (&principal.r#type, &principal.id));
+    let (principal_type, principal_id) = request
+        .principal
+        .as_ref()
+        .map_or(("", ""), |principal| (&principal.r#type, &principal.id));
     let mut question = RawQuestion {
         principal_type,
         principal_id,
@@ -131,13 +141,21 @@ pub fn mask(given: Option<&FieldMask>, editable: &[&'static str]) -> Result<Mask
         return Err(Error::invalid(violations));
     }
     let named = |field: &&'static str| paths.is_empty() || paths.iter().any(|path| path == field);
-    Ok(Mask(editable.iter().map(|field| (*field, named(field))).collect()))
+    Ok(Mask(
+        editable
+            .iter()
+            .map(|field| (*field, named(field)))
+            .collect(),
+    ))
 }
 
 /// How long a request may wait for a revision: most of its own deadline, so that
 /// the answer still arrives, or a few seconds when it has none.
 pub fn patience(metadata: &MetadataMap) -> Duration {
-    let deadline = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(timeout);
+    let deadline = metadata
+        .get("grpc-timeout")
+        .and_then(|value| value.to_str().ok())
+        .and_then(timeout);
     deadline.map_or(PATIENCE, |deadline| (deadline * 9 / 10).min(PATIENCE))
 }
 
@@ -176,10 +194,14 @@ mod tests {
     fn an_empty_mask_names_every_editable_field() {
         let all = mask(None, &["display_name", "email"]).ok();
         assert!(all.is_some_and(|mask| mask.has("display_name") && mask.has("email")));
-        let one = FieldMask { paths: vec!["email".to_owned()] };
+        let one = FieldMask {
+            paths: vec!["email".to_owned()],
+        };
         let some = mask(Some(&one), &["display_name", "email"]).ok();
         assert!(some.is_some_and(|mask| !mask.has("display_name") && mask.has("email")));
-        let unknown = FieldMask { paths: vec!["owner".to_owned()] };
+        let unknown = FieldMask {
+            paths: vec!["owner".to_owned()],
+        };
         assert!(mask(Some(&unknown), &["email"]).is_err());
     }
 }

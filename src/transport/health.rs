@@ -35,7 +35,10 @@ pub struct HealthRpc {
 impl HealthRpc {
     /// Health of these services, following `readiness`.
     pub fn new(readiness: watch::Receiver<Readiness>, services: Arc<[&'static str]>) -> Self {
-        Self { readiness, services }
+        Self {
+            readiness,
+            services,
+        }
     }
 
     fn knows(&self, service: &str) -> bool {
@@ -58,13 +61,18 @@ impl Health for HealthRpc {
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
 
-    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
         let known = self.knows(&request.into_inner().service);
         let answers = WatchStream::new(self.readiness.clone()).map(move |readiness| {
             Ok(if known {
                 answer(readiness)
             } else {
-                HealthCheckResponse { status: ServingStatus::ServiceUnknown.into() }
+                HealthCheckResponse {
+                    status: ServingStatus::ServiceUnknown.into(),
+                }
             })
         });
         Ok(Response::new(Box::pin(answers)))
@@ -76,5 +84,7 @@ fn answer(readiness: Readiness) -> HealthCheckResponse {
         Readiness::NotServing => ServingStatus::NotServing,
         Readiness::Serving => ServingStatus::Serving,
     };
-    HealthCheckResponse { status: status.into() }
+    HealthCheckResponse {
+        status: status.into(),
+    }
 }

@@ -31,7 +31,9 @@ impl MemberRpc {
 
     fn written(&self, organization: &str, written: &Written) -> Result<Option<v1::Member>, Status> {
         let snapshot = self.application.find(organization).map_err(status::of)?;
-        to_proto::written_member(snapshot.organization(), written).map(Some).map_err(status::of)
+        to_proto::written_member(snapshot.organization(), written)
+            .map(Some)
+            .map_err(status::of)
     }
 }
 
@@ -51,7 +53,9 @@ impl MemberService for MemberRpc {
         let written = self
             .application
             .mutate(&message.organization, &common, |snapshot, now| {
-                snapshot.organization().add_member(snapshot.catalog().catalog(), &new, now)
+                snapshot
+                    .organization()
+                    .add_member(snapshot.catalog().catalog(), &new, now)
             })
             .await
             .map_err(status::of)?;
@@ -73,9 +77,14 @@ impl MemberService for MemberRpc {
             .await
             .map_err(status::of)?;
         let organization = snapshot.organization();
-        let member = organization.member(&message.user).map_err(|refusal| status::of(refusal.into()))?;
+        let member = organization
+            .member(&message.user)
+            .map_err(|refusal| status::of(refusal.into()))?;
         Ok(Response::new(v1::GetMemberResponse {
-            member: Some(to_proto::member(member, organization.is_owner(&message.user))),
+            member: Some(to_proto::member(
+                member,
+                organization.is_owner(&message.user),
+            )),
             revision: token(snapshot.revision()),
         }))
     }
@@ -91,7 +100,9 @@ impl MemberService for MemberRpc {
             .read(&message.organization, &message.at_least, patience)
             .await
             .map_err(status::of)?;
-        list(&snapshot, &message).map(Response::new).map_err(status::of)
+        list(&snapshot, &message)
+            .map(Response::new)
+            .map_err(status::of)
     }
 
     async fn update_member(
@@ -99,7 +110,8 @@ impl MemberService for MemberRpc {
         request: Request<v1::UpdateMemberRequest>,
     ) -> Result<Response<v1::UpdateMemberResponse>, Status> {
         let (message, common) = accept(request)?;
-        let mask = from_proto::mask(message.update_mask.as_ref(), &["display_name", "email"]).map_err(status::of)?;
+        let mask = from_proto::mask(message.update_mask.as_ref(), &["display_name", "email"])
+            .map_err(status::of)?;
         let edit = MemberEdit {
             display_name: mask.has("display_name").then_some(message.display_name),
             email: mask.has("email").then_some(message.email),
@@ -107,7 +119,9 @@ impl MemberService for MemberRpc {
         let written = self
             .application
             .mutate(&message.organization, &common, |snapshot, _| {
-                snapshot.organization().update_member(&message.user, &edit, &message.etag)
+                snapshot
+                    .organization()
+                    .update_member(&message.user, &edit, &message.etag)
             })
             .await
             .map_err(status::of)?;
@@ -126,7 +140,12 @@ impl MemberService for MemberRpc {
             .application
             .mutate(&message.organization, &common, |snapshot, _| {
                 let catalog = snapshot.catalog().catalog();
-                snapshot.organization().set_member_roles(catalog, &message.user, &message.roles, &message.etag)
+                snapshot.organization().set_member_roles(
+                    catalog,
+                    &message.user,
+                    &message.roles,
+                    &message.etag,
+                )
             })
             .await
             .map_err(status::of)?;
@@ -144,7 +163,9 @@ impl MemberService for MemberRpc {
         let written = self
             .application
             .mutate(&message.organization, &common, |snapshot, _| {
-                snapshot.organization().suspend_member(&message.user, &message.etag)
+                snapshot
+                    .organization()
+                    .suspend_member(&message.user, &message.etag)
             })
             .await
             .map_err(status::of)?;
@@ -162,7 +183,9 @@ impl MemberService for MemberRpc {
         let written = self
             .application
             .mutate(&message.organization, &common, |snapshot, _| {
-                snapshot.organization().reinstate_member(&message.user, &message.etag)
+                snapshot
+                    .organization()
+                    .reinstate_member(&message.user, &message.etag)
             })
             .await
             .map_err(status::of)?;
@@ -181,22 +204,29 @@ impl MemberService for MemberRpc {
             .application
             .mutate(&message.organization, &common, |snapshot, _| {
                 let heir = &message.reassign_resources_to;
-                snapshot.organization().remove_member(&message.user, heir, &message.etag)
+                snapshot
+                    .organization()
+                    .remove_member(&message.user, heir, &message.etag)
             })
             .await
             .map_err(status::of)?;
         match written.outcome {
-            Outcome::Removed { orphaned, orphaned_count, reassigned_count } => {
-                Ok(Response::new(v1::RemoveMemberResponse {
-                    revision: token(written.revision),
-                    orphaned_resources: orphaned
-                        .iter()
-                        .map(|key| v1::ResourceRef { r#type: key.type_id.to_string(), id: key.id.to_string() })
-                        .collect(),
-                    orphaned_count,
-                    reassigned_count,
-                }))
-            }
+            Outcome::Removed {
+                orphaned,
+                orphaned_count,
+                reassigned_count,
+            } => Ok(Response::new(v1::RemoveMemberResponse {
+                revision: token(written.revision),
+                orphaned_resources: orphaned
+                    .iter()
+                    .map(|key| v1::ResourceRef {
+                        r#type: key.type_id.to_string(),
+                        id: key.id.to_string(),
+                    })
+                    .collect(),
+                orphaned_count,
+                reassigned_count,
+            })),
             other => Err(status::of(to_proto::unexpected(&other))),
         }
     }
@@ -213,7 +243,8 @@ impl Filter<'_> {
     fn admits(&self, member: &Member, organization: &Organization) -> bool {
         let role = self.role.is_empty()
             || member.roles.iter().any(|role| role.as_str() == self.role)
-            || (self.role == crate::domain::catalog::OWNER_ROLE && organization.is_owner(member.user.as_str()));
+            || (self.role == crate::domain::catalog::OWNER_ROLE
+                && organization.is_owner(member.user.as_str()));
         let status = self.status.is_none_or(|status| status == member.status);
         let project = self.project.is_empty() || {
             let on_project = organization
@@ -226,14 +257,29 @@ impl Filter<'_> {
     }
 }
 
-fn list(snapshot: &Snapshot, message: &v1::ListMembersRequest) -> Result<v1::ListMembersResponse, Error> {
+fn list(
+    snapshot: &Snapshot,
+    message: &v1::ListMembersRequest,
+) -> Result<v1::ListMembersResponse, Error> {
     let organization = snapshot.organization();
     let status = member_status(message.status)?;
-    let filters =
-        ["members", &message.organization, &message.role, &message.project, &message.status.to_string()];
+    let filters = [
+        "members",
+        &message.organization,
+        &message.role,
+        &message.project,
+        &message.status.to_string(),
+    ];
     let request = PageRequest::parse(message.page_size, &message.page_token, &filters)?;
-    let filter = Filter { role: &message.role, project: &message.project, status };
-    let after = (Bound::Excluded(UserId::new(request.after.as_str())), Bound::Unbounded);
+    let filter = Filter {
+        role: &message.role,
+        project: &message.project,
+        status,
+    };
+    let after = (
+        Bound::Excluded(UserId::new(request.after.as_str())),
+        Bound::Unbounded,
+    );
     let members = organization
         .members
         .range(after)
@@ -256,6 +302,10 @@ fn member_status(given: i32) -> Result<Option<MemberStatus>, Error> {
         Ok(v1::MemberStatus::Unspecified) => Ok(None),
         Ok(v1::MemberStatus::Active) => Ok(Some(MemberStatus::Active)),
         Ok(v1::MemberStatus::Suspended) => Ok(Some(MemberStatus::Suspended)),
-        Err(_) => Err(Error::invalid(vec![Violation::new("status", Fault::Malformed, "is no member status")])),
+        Err(_) => Err(Error::invalid(vec![Violation::new(
+            "status",
+            Fault::Malformed,
+            "is no member status",
+        )])),
     }
 }

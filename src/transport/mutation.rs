@@ -73,7 +73,11 @@ mutations!(
 
 /// Takes a changing request apart: its message, and who sent it under which id.
 pub fn accept<M: Mutation>(request: Request<M>) -> Result<(M, application::Request), Status> {
-    let caller = request.extensions().get::<Caller>().cloned().ok_or_else(status::unauthenticated)?;
+    let caller = request
+        .extensions()
+        .get::<Caller>()
+        .cloned()
+        .ok_or_else(status::unauthenticated)?;
     let message = request.into_inner();
     let mut digest = Sha256::new();
     digest.update(M::METHOD.as_bytes());

@@ -28,8 +28,10 @@ impl OrganizationRpc {
     fn written(&self, written: &Written) -> Result<Option<v1::Organization>, Status> {
         match &written.outcome {
             Outcome::Profile(profile) => {
-                let members =
-                    self.application.find(profile.id.as_str()).map_or(1, |snapshot| snapshot.organization().members.len());
+                let members = self
+                    .application
+                    .find(profile.id.as_str())
+                    .map_or(1, |snapshot| snapshot.organization().members.len());
                 Ok(Some(to_proto::organization(profile, members)))
             }
             other => Err(status::of(to_proto::unexpected(other))),
@@ -44,7 +46,10 @@ impl OrganizationService for OrganizationRpc {
         request: Request<v1::CreateOrganizationRequest>,
     ) -> Result<Response<v1::CreateOrganizationResponse>, Status> {
         let (message, common) = accept(request)?;
-        let drawn = message.organization_id.is_empty().then(|| draw_id(self.application.world(), "org"));
+        let drawn = message
+            .organization_id
+            .is_empty()
+            .then(|| draw_id(self.application.world(), "org"));
         let founding = Founding {
             id: drawn.unwrap_or(message.organization_id),
             display_name: message.display_name,
@@ -77,7 +82,10 @@ impl OrganizationService for OrganizationRpc {
             .map_err(status::of)?;
         let organization = snapshot.organization();
         Ok(Response::new(v1::GetOrganizationResponse {
-            organization: Some(to_proto::organization(&organization.profile, organization.members.len())),
+            organization: Some(to_proto::organization(
+                &organization.profile,
+                organization.members.len(),
+            )),
             revision: token(snapshot.revision()),
         }))
     }
@@ -88,7 +96,10 @@ impl OrganizationService for OrganizationRpc {
     ) -> Result<Response<v1::ListOrganizationsResponse>, Status> {
         let patience = from_proto::patience(request.metadata());
         let message = request.into_inner();
-        list(&self.application, &message, patience).await.map(Response::new).map_err(status::of)
+        list(&self.application, &message, patience)
+            .await
+            .map(Response::new)
+            .map_err(status::of)
     }
 
     async fn update_organization(
@@ -100,7 +111,9 @@ impl OrganizationService for OrganizationRpc {
         let written = self
             .application
             .mutate(&message.organization, &common, |snapshot, _| {
-                snapshot.organization().update_organization(&message.display_name, &message.etag)
+                snapshot
+                    .organization()
+                    .update_organization(&message.display_name, &message.etag)
             })
             .await
             .map_err(status::of)?;
@@ -118,7 +131,11 @@ impl OrganizationService for OrganizationRpc {
         let written = self
             .application
             .mutate(&message.organization, &common, |snapshot, _| {
-                snapshot.organization().set_plan(snapshot.catalog().catalog(), &message.plan, &message.etag)
+                snapshot.organization().set_plan(
+                    snapshot.catalog().catalog(),
+                    &message.plan,
+                    &message.etag,
+                )
             })
             .await
             .map_err(status::of)?;
@@ -140,7 +157,9 @@ impl OrganizationService for OrganizationRpc {
             })
             .await
             .map_err(status::of)?;
-        Ok(Response::new(v1::DeleteOrganizationResponse { revision: token(written.revision) }))
+        Ok(Response::new(v1::DeleteOrganizationResponse {
+            revision: token(written.revision),
+        }))
     }
 }
 
@@ -153,7 +172,9 @@ async fn list(
     let revision = application.published();
     let request = PageRequest::parse(message.page_size, &message.page_token, &["organizations"])?;
     let snapshots = application.organizations_after(&request.after, request.size + 1);
-    let page = request.take(snapshots, |snapshot| snapshot.organization().id().to_string());
+    let page = request.take(snapshots, |snapshot| {
+        snapshot.organization().id().to_string()
+    });
     Ok(v1::ListOrganizationsResponse {
         organizations: page
             .items

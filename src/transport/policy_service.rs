@@ -38,8 +38,8 @@ impl PolicyService for PolicyRpc {
         request: Request<v1::ListCatalogsRequest>,
     ) -> Result<Response<v1::ListCatalogsResponse>, Status> {
         let message = request.into_inner();
-        let paging =
-            PageRequest::parse(message.page_size, &message.page_token, &["catalogs"]).map_err(status::of)?;
+        let paging = PageRequest::parse(message.page_size, &message.page_token, &["catalogs"])
+            .map_err(status::of)?;
         let catalogs = self
             .application
             .catalogs()
@@ -47,7 +47,11 @@ impl PolicyService for PolicyRpc {
             .filter(|catalog| catalog.id.as_str() > paging.after.as_str());
         let page = paging.take(catalogs, |catalog| catalog.id.to_string());
         Ok(Response::new(v1::ListCatalogsResponse {
-            catalogs: page.items.iter().map(|catalog| self::catalog(catalog)).collect(),
+            catalogs: page
+                .items
+                .iter()
+                .map(|catalog| self::catalog(catalog))
+                .collect(),
             next_page_token: page.next_page_token,
         }))
     }
@@ -58,8 +62,18 @@ impl PolicyService for PolicyRpc {
     ) -> Result<Response<v1::GetCatalogResponse>, Status> {
         let id = request.into_inner().catalog;
         let Some(compiled) = self.application.catalog(&id) else {
-            let id = id.chars().take(128).flat_map(char::escape_default).collect();
-            return Err(status::of(Refusal::NotFound { kind: "catalog", id }.into()));
+            let id = id
+                .chars()
+                .take(128)
+                .flat_map(char::escape_default)
+                .collect();
+            return Err(status::of(
+                Refusal::NotFound {
+                    kind: "catalog",
+                    id,
+                }
+                .into(),
+            ));
         };
         Ok(Response::new(v1::GetCatalogResponse {
             catalog: Some(catalog(compiled.catalog())),
@@ -79,10 +93,12 @@ impl PolicyService for PolicyRpc {
             .await
             .map_err(status::of)?;
         let filters = ["policies", &message.organization];
-        let paging =
-            PageRequest::parse(message.page_size, &message.page_token, &filters).map_err(status::of)?;
+        let paging = PageRequest::parse(message.page_size, &message.page_token, &filters)
+            .map_err(status::of)?;
         let policies = Export::new(Arc::clone(&snapshot)).policies();
-        let rest = policies.into_iter().filter(|policy| policy.id > paging.after);
+        let rest = policies
+            .into_iter()
+            .filter(|policy| policy.id > paging.after);
         let page = paging.take(rest, |policy| policy.id.clone());
         Ok(Response::new(v1::ListPoliciesResponse {
             policies: page.items.into_iter().map(policy).collect(),
@@ -91,7 +107,8 @@ impl PolicyService for PolicyRpc {
         }))
     }
 
-    type ExportPoliciesStream = Pin<Box<dyn Stream<Item = Result<v1::ExportPoliciesResponse, Status>> + Send>>;
+    type ExportPoliciesStream =
+        Pin<Box<dyn Stream<Item = Result<v1::ExportPoliciesResponse, Status>> + Send>>;
 
     async fn export_policies(
         &self,
@@ -105,7 +122,9 @@ impl PolicyService for PolicyRpc {
             .await
             .map_err(status::of)?;
         let chunks = export(&snapshot, message.request.as_ref()).map_err(status::of)?;
-        Ok(Response::new(Box::pin(stream::iter(chunks.into_iter().map(Ok)))))
+        Ok(Response::new(Box::pin(stream::iter(
+            chunks.into_iter().map(Ok),
+        ))))
     }
 }
 
@@ -116,12 +135,18 @@ fn export(
     let export = Export::new(Arc::clone(snapshot));
     let said = request.map(from_proto::said).unwrap_or_default();
     let question = match request {
-        Some(request) => {
-            Some(snapshot.question(&from_proto::question(request, &said)).map_err(Error::invalid)?)
-        }
+        Some(request) => Some(
+            snapshot
+                .question(&from_proto::question(request, &said))
+                .map_err(Error::invalid)?,
+        ),
         None => None,
     };
-    let policies: Vec<String> = export.policies().into_iter().map(|policy| policy.text).collect();
+    let policies: Vec<String> = export
+        .policies()
+        .into_iter()
+        .map(|policy| policy.text)
+        .collect();
     let entities = export.entities(question.as_ref())?;
     let mut files = vec![
         ("schema.cedarschema", export.schema().to_owned()),
@@ -129,13 +154,19 @@ fn export(
         ("entities.json", format!("[\n{}\n]\n", entities.join(",\n"))),
     ];
     if let Some(question) = &question {
-        files.push(("request.json", format!("{:#}\n", export.request(question)?.0)));
+        files.push((
+            "request.json",
+            format!("{:#}\n", export.request(question)?.0),
+        ));
     }
     let revision = token(snapshot.revision());
     Ok(files
         .into_iter()
         .flat_map(|(file, text)| {
-            chunks(&text).into_iter().map(move |chunk| (file, chunk)).collect::<Vec<_>>()
+            chunks(&text)
+                .into_iter()
+                .map(move |chunk| (file, chunk))
+                .collect::<Vec<_>>()
         })
         .map(|(file, text)| v1::ExportPoliciesResponse {
             file: file.to_owned(),
@@ -164,11 +195,21 @@ fn chunks(text: &str) -> Vec<String> {
 fn policy(policy: PolicyText) -> v1::Policy {
     let (origin, role, reason) = match policy.source {
         PolicySource::Role(role) => (v1::PolicyOrigin::Role, role.to_string(), String::new()),
-        PolicySource::ProjectRole(role) => (v1::PolicyOrigin::ProjectRole, role.to_string(), String::new()),
+        PolicySource::ProjectRole(role) => (
+            v1::PolicyOrigin::ProjectRole,
+            role.to_string(),
+            String::new(),
+        ),
         PolicySource::Permissions => (v1::PolicyOrigin::Permissions, String::new(), String::new()),
         PolicySource::Rule { reason, .. } => (v1::PolicyOrigin::Rule, String::new(), reason),
     };
-    v1::Policy { id: policy.id, cedar: policy.text, origin: origin.into(), role, reason }
+    v1::Policy {
+        id: policy.id,
+        cedar: policy.text,
+        origin: origin.into(),
+        role,
+        reason,
+    }
 }
 
 fn catalog(catalog: &Arc<Catalog>) -> v1::Catalog {
@@ -239,7 +280,9 @@ fn catalog(catalog: &Arc<Catalog>) -> v1::Catalog {
                 id: condition.id.clone(),
                 title: condition.title.clone(),
                 test: Some(match &condition.test {
-                    ConditionTest::AttributeIsTrue(name) => v1::condition::Test::AttributeIsTrue(name.clone()),
+                    ConditionTest::AttributeIsTrue(name) => {
+                        v1::condition::Test::AttributeIsTrue(name.clone())
+                    }
                     ConditionTest::AttributeContainsPrincipal(name) => {
                         v1::condition::Test::AttributeContainsPrincipal(name.clone())
                     }

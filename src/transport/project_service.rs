@@ -9,10 +9,10 @@ use super::mutation::accept;
 use super::{from_proto, status, to_proto};
 use crate::application::revision::token;
 use crate::application::{Application, Error, PageRequest, Request as Common, Written};
+use crate::domain::Refusal;
 use crate::domain::change::{Change, Outcome};
 use crate::domain::identifiers::{ProjectId, UserId};
 use crate::domain::organization::Moment;
-use crate::domain::Refusal;
 use crate::engine::Snapshot;
 use crate::proto::v1;
 use crate::proto::v1::project_service_server::ProjectService;
@@ -36,9 +36,15 @@ impl ProjectRpc {
         common: &Common,
         decide: impl Fn(&Snapshot, Moment) -> Result<Change, Refusal>,
     ) -> Result<(Option<v1::Project>, String), Status> {
-        let written = self.application.mutate(organization, common, decide).await.map_err(status::of)?;
+        let written = self
+            .application
+            .mutate(organization, common, decide)
+            .await
+            .map_err(status::of)?;
         match &written.outcome {
-            Outcome::Project(project) => Ok((Some(to_proto::project(project)), token(written.revision))),
+            Outcome::Project(project) => {
+                Ok((Some(to_proto::project(project)), token(written.revision)))
+            }
             other => Err(status::of(to_proto::unexpected(other))),
         }
     }
@@ -50,9 +56,14 @@ impl ProjectRpc {
         common: &Common,
         decide: impl Fn(&Snapshot, Moment) -> Result<Change, Refusal>,
     ) -> Result<(Option<v1::Member>, String), Status> {
-        let written: Written = self.application.mutate(organization, common, decide).await.map_err(status::of)?;
+        let written: Written = self
+            .application
+            .mutate(organization, common, decide)
+            .await
+            .map_err(status::of)?;
         let snapshot = self.application.find(organization).map_err(status::of)?;
-        let member = to_proto::written_member(snapshot.organization(), &written).map_err(status::of)?;
+        let member =
+            to_proto::written_member(snapshot.organization(), &written).map_err(status::of)?;
         Ok((Some(member), token(written.revision)))
     }
 }
@@ -64,15 +75,23 @@ impl ProjectService for ProjectRpc {
         request: Request<v1::CreateProjectRequest>,
     ) -> Result<Response<v1::CreateProjectResponse>, Status> {
         let (message, common) = accept(request)?;
-        let drawn = message.project_id.is_empty().then(|| draw_id(self.application.world(), "project"));
+        let drawn = message
+            .project_id
+            .is_empty()
+            .then(|| draw_id(self.application.world(), "project"));
         let id = drawn.unwrap_or(message.project_id);
         let (project, revision) = self
             .change_project(&message.organization, &common, |snapshot, now| {
                 let catalog = snapshot.catalog().catalog();
-                snapshot.organization().create_project(catalog, &id, &message.display_name, now)
+                snapshot
+                    .organization()
+                    .create_project(catalog, &id, &message.display_name, now)
             })
             .await?;
-        Ok(Response::new(v1::CreateProjectResponse { project, revision }))
+        Ok(Response::new(v1::CreateProjectResponse {
+            project,
+            revision,
+        }))
     }
 
     async fn get_project(
@@ -86,8 +105,10 @@ impl ProjectService for ProjectRpc {
             .read(&message.organization, &message.at_least, patience)
             .await
             .map_err(status::of)?;
-        let project =
-            snapshot.organization().project(&message.project).map_err(|refusal| status::of(refusal.into()))?;
+        let project = snapshot
+            .organization()
+            .project(&message.project)
+            .map_err(|refusal| status::of(refusal.into()))?;
         Ok(Response::new(v1::GetProjectResponse {
             project: Some(to_proto::project(project)),
             revision: token(snapshot.revision()),
@@ -105,7 +126,9 @@ impl ProjectService for ProjectRpc {
             .read(&message.organization, &message.at_least, patience)
             .await
             .map_err(status::of)?;
-        list(&snapshot, &message).map(Response::new).map_err(status::of)
+        list(&snapshot, &message)
+            .map(Response::new)
+            .map_err(status::of)
     }
 
     async fn update_project(
@@ -116,10 +139,17 @@ impl ProjectService for ProjectRpc {
         from_proto::mask(message.update_mask.as_ref(), &["display_name"]).map_err(status::of)?;
         let (project, revision) = self
             .change_project(&message.organization, &common, |snapshot, _| {
-                snapshot.organization().update_project(&message.project, &message.display_name, &message.etag)
+                snapshot.organization().update_project(
+                    &message.project,
+                    &message.display_name,
+                    &message.etag,
+                )
             })
             .await?;
-        Ok(Response::new(v1::UpdateProjectResponse { project, revision }))
+        Ok(Response::new(v1::UpdateProjectResponse {
+            project,
+            revision,
+        }))
     }
 
     async fn archive_project(
@@ -129,10 +159,15 @@ impl ProjectService for ProjectRpc {
         let (message, common) = accept(request)?;
         let (project, revision) = self
             .change_project(&message.organization, &common, |snapshot, _| {
-                snapshot.organization().archive_project(&message.project, &message.etag)
+                snapshot
+                    .organization()
+                    .archive_project(&message.project, &message.etag)
             })
             .await?;
-        Ok(Response::new(v1::ArchiveProjectResponse { project, revision }))
+        Ok(Response::new(v1::ArchiveProjectResponse {
+            project,
+            revision,
+        }))
     }
 
     async fn unarchive_project(
@@ -142,10 +177,15 @@ impl ProjectService for ProjectRpc {
         let (message, common) = accept(request)?;
         let (project, revision) = self
             .change_project(&message.organization, &common, |snapshot, _| {
-                snapshot.organization().unarchive_project(&message.project, &message.etag)
+                snapshot
+                    .organization()
+                    .unarchive_project(&message.project, &message.etag)
             })
             .await?;
-        Ok(Response::new(v1::UnarchiveProjectResponse { project, revision }))
+        Ok(Response::new(v1::UnarchiveProjectResponse {
+            project,
+            revision,
+        }))
     }
 
     async fn delete_project(
@@ -156,11 +196,15 @@ impl ProjectService for ProjectRpc {
         let written = self
             .application
             .mutate(&message.organization, &common, |snapshot, _| {
-                snapshot.organization().delete_project(&message.project, &message.etag)
+                snapshot
+                    .organization()
+                    .delete_project(&message.project, &message.etag)
             })
             .await
             .map_err(status::of)?;
-        Ok(Response::new(v1::DeleteProjectResponse { revision: token(written.revision) }))
+        Ok(Response::new(v1::DeleteProjectResponse {
+            revision: token(written.revision),
+        }))
     }
 
     async fn set_project_roles(
@@ -179,7 +223,10 @@ impl ProjectService for ProjectRpc {
                 )
             })
             .await?;
-        Ok(Response::new(v1::SetProjectRolesResponse { member, revision }))
+        Ok(Response::new(v1::SetProjectRolesResponse {
+            member,
+            revision,
+        }))
     }
 
     async fn clear_project_roles(
@@ -189,10 +236,17 @@ impl ProjectService for ProjectRpc {
         let (message, common) = accept(request)?;
         let (member, revision) = self
             .change_member(&message.organization, &common, |snapshot, _| {
-                snapshot.organization().clear_project_roles(&message.project, &message.user, &message.etag)
+                snapshot.organization().clear_project_roles(
+                    &message.project,
+                    &message.user,
+                    &message.etag,
+                )
             })
             .await?;
-        Ok(Response::new(v1::ClearProjectRolesResponse { member, revision }))
+        Ok(Response::new(v1::ClearProjectRolesResponse {
+            member,
+            revision,
+        }))
     }
 
     async fn set_project_override(
@@ -200,7 +254,8 @@ impl ProjectService for ProjectRpc {
         request: Request<v1::SetProjectOverrideRequest>,
     ) -> Result<Response<v1::SetProjectOverrideResponse>, Status> {
         let (message, common) = accept(request)?;
-        let permissions = from_proto::permissions(message.permissions.as_ref()).map_err(status::of)?;
+        let permissions =
+            from_proto::permissions(message.permissions.as_ref()).map_err(status::of)?;
         let (member, revision) = self
             .change_member(&message.organization, &common, |snapshot, now| {
                 snapshot.organization().set_project_override(
@@ -214,7 +269,10 @@ impl ProjectService for ProjectRpc {
                 )
             })
             .await?;
-        Ok(Response::new(v1::SetProjectOverrideResponse { member, revision }))
+        Ok(Response::new(v1::SetProjectOverrideResponse {
+            member,
+            revision,
+        }))
     }
 
     async fn remove_project_override(
@@ -224,10 +282,17 @@ impl ProjectService for ProjectRpc {
         let (message, common) = accept(request)?;
         let (member, revision) = self
             .change_member(&message.organization, &common, |snapshot, _| {
-                snapshot.organization().remove_project_override(&message.project, &message.user, &message.etag)
+                snapshot.organization().remove_project_override(
+                    &message.project,
+                    &message.user,
+                    &message.etag,
+                )
             })
             .await?;
-        Ok(Response::new(v1::RemoveProjectOverrideResponse { member, revision }))
+        Ok(Response::new(v1::RemoveProjectOverrideResponse {
+            member,
+            revision,
+        }))
     }
 
     async fn set_default_roles(
@@ -238,10 +303,18 @@ impl ProjectService for ProjectRpc {
         let (member, revision) = self
             .change_member(&message.organization, &common, |snapshot, _| {
                 let catalog = snapshot.catalog().catalog();
-                snapshot.organization().set_default_roles(catalog, &message.user, &message.roles, &message.etag)
+                snapshot.organization().set_default_roles(
+                    catalog,
+                    &message.user,
+                    &message.roles,
+                    &message.etag,
+                )
             })
             .await?;
-        Ok(Response::new(v1::SetDefaultRolesResponse { member, revision }))
+        Ok(Response::new(v1::SetDefaultRolesResponse {
+            member,
+            revision,
+        }))
     }
 
     async fn copy_default_roles(
@@ -252,10 +325,15 @@ impl ProjectService for ProjectRpc {
         let (member, revision) = self
             .change_member(&message.organization, &common, |snapshot, _| {
                 let catalog = snapshot.catalog().catalog();
-                snapshot.organization().copy_default_roles(catalog, &message.user, &message.etag)
+                snapshot
+                    .organization()
+                    .copy_default_roles(catalog, &message.user, &message.etag)
             })
             .await?;
-        Ok(Response::new(v1::CopyDefaultRolesResponse { member, revision }))
+        Ok(Response::new(v1::CopyDefaultRolesResponse {
+            member,
+            revision,
+        }))
     }
 
     async fn list_project_members(
@@ -269,15 +347,23 @@ impl ProjectService for ProjectRpc {
             .read(&message.organization, &message.at_least, patience)
             .await
             .map_err(status::of)?;
-        list_members(&snapshot, &message).map(Response::new).map_err(status::of)
+        list_members(&snapshot, &message)
+            .map(Response::new)
+            .map_err(status::of)
     }
 }
 
-fn list(snapshot: &Snapshot, message: &v1::ListProjectsRequest) -> Result<v1::ListProjectsResponse, Error> {
+fn list(
+    snapshot: &Snapshot,
+    message: &v1::ListProjectsRequest,
+) -> Result<v1::ListProjectsResponse, Error> {
     let archived = message.show_archived.to_string();
     let filters = ["projects", &message.organization, &archived];
     let request = PageRequest::parse(message.page_size, &message.page_token, &filters)?;
-    let after = (Bound::Excluded(ProjectId::new(request.after.as_str())), Bound::Unbounded);
+    let after = (
+        Bound::Excluded(ProjectId::new(request.after.as_str())),
+        Bound::Unbounded,
+    );
     let projects = snapshot
         .organization()
         .projects
@@ -286,7 +372,11 @@ fn list(snapshot: &Snapshot, message: &v1::ListProjectsRequest) -> Result<v1::Li
         .filter(|project| message.show_archived || !project.archived);
     let page = request.take(projects, |project| project.id.to_string());
     Ok(v1::ListProjectsResponse {
-        projects: page.items.iter().map(|project| to_proto::project(project)).collect(),
+        projects: page
+            .items
+            .iter()
+            .map(|project| to_proto::project(project))
+            .collect(),
         revision: token(snapshot.revision()),
         next_page_token: page.next_page_token,
     })
@@ -300,13 +390,25 @@ fn list_members(
     let project = organization.project(&message.project)?;
     let filters = ["project-members", &message.organization, &message.project];
     let request = PageRequest::parse(message.page_size, &message.page_token, &filters)?;
-    let after = (Bound::Excluded(UserId::new(request.after.as_str())), Bound::Unbounded);
-    let members = organization.members.range(after).map(|(_, member)| member).filter(|member| {
-        !member.roles_on_project(project).is_empty() || member.overrides.contains_key(project.id.as_str())
-    });
+    let after = (
+        Bound::Excluded(UserId::new(request.after.as_str())),
+        Bound::Unbounded,
+    );
+    let members = organization
+        .members
+        .range(after)
+        .map(|(_, member)| member)
+        .filter(|member| {
+            !member.roles_on_project(project).is_empty()
+                || member.overrides.contains_key(project.id.as_str())
+        });
     let page = request.take(members, |member| member.user.to_string());
     Ok(v1::ListProjectMembersResponse {
-        members: page.items.iter().map(|member| to_proto::project_member(member, project)).collect(),
+        members: page
+            .items
+            .iter()
+            .map(|member| to_proto::project_member(member, project))
+            .collect(),
         revision: token(snapshot.revision()),
         next_page_token: page.next_page_token,
     })

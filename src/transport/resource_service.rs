@@ -35,9 +35,15 @@ impl ResourceRpc {
         common: &Common,
         decide: impl Fn(&Snapshot, Moment) -> Result<Change, Refusal>,
     ) -> Result<(Option<v1::RegisteredResource>, String), Status> {
-        let written = self.application.mutate(organization, common, decide).await.map_err(status::of)?;
+        let written = self
+            .application
+            .mutate(organization, common, decide)
+            .await
+            .map_err(status::of)?;
         match &written.outcome {
-            Outcome::Resource(resource) => Ok((Some(to_proto::resource(resource)), token(written.revision))),
+            Outcome::Resource(resource) => {
+                Ok((Some(to_proto::resource(resource)), token(written.revision)))
+            }
             other => Err(status::of(to_proto::unexpected(other))),
         }
     }
@@ -50,14 +56,23 @@ impl ResourceService for ResourceRpc {
         request: Request<v1::RegisterResourceRequest>,
     ) -> Result<Response<v1::RegisterResourceResponse>, Status> {
         let (message, common) = accept(request)?;
-        let new =
-            NewResource { type_id: message.r#type, id: message.id, project: message.project, owner: message.owner };
+        let new = NewResource {
+            type_id: message.r#type,
+            id: message.id,
+            project: message.project,
+            owner: message.owner,
+        };
         let (resource, revision) = self
             .change_resource(&message.organization, &common, |snapshot, now| {
-                snapshot.organization().register_resource(snapshot.catalog().catalog(), &new, now)
+                snapshot
+                    .organization()
+                    .register_resource(snapshot.catalog().catalog(), &new, now)
             })
             .await?;
-        Ok(Response::new(v1::RegisterResourceResponse { resource, revision }))
+        Ok(Response::new(v1::RegisterResourceResponse {
+            resource,
+            revision,
+        }))
     }
 
     async fn get_resource(
@@ -92,7 +107,9 @@ impl ResourceService for ResourceRpc {
             .read(&message.organization, &message.at_least, patience)
             .await
             .map_err(status::of)?;
-        list(&snapshot, &message).map(Response::new).map_err(status::of)
+        list(&snapshot, &message)
+            .map(Response::new)
+            .map_err(status::of)
     }
 
     async fn transfer_resource(
@@ -103,10 +120,18 @@ impl ResourceService for ResourceRpc {
         let (resource, revision) = self
             .change_resource(&message.organization, &common, |snapshot, _| {
                 let organization = snapshot.organization();
-                organization.transfer_resource(&message.r#type, &message.id, &message.owner, &message.etag)
+                organization.transfer_resource(
+                    &message.r#type,
+                    &message.id,
+                    &message.owner,
+                    &message.etag,
+                )
             })
             .await?;
-        Ok(Response::new(v1::TransferResourceResponse { resource, revision }))
+        Ok(Response::new(v1::TransferResourceResponse {
+            resource,
+            revision,
+        }))
     }
 
     async fn move_resource(
@@ -117,10 +142,18 @@ impl ResourceService for ResourceRpc {
         let (resource, revision) = self
             .change_resource(&message.organization, &common, |snapshot, _| {
                 let organization = snapshot.organization();
-                organization.move_resource(&message.r#type, &message.id, &message.project, &message.etag)
+                organization.move_resource(
+                    &message.r#type,
+                    &message.id,
+                    &message.project,
+                    &message.etag,
+                )
             })
             .await?;
-        Ok(Response::new(v1::MoveResourceResponse { resource, revision }))
+        Ok(Response::new(v1::MoveResourceResponse {
+            resource,
+            revision,
+        }))
     }
 
     async fn reassign_resources(
@@ -131,14 +164,17 @@ impl ResourceService for ResourceRpc {
         let written = self
             .application
             .mutate(&message.organization, &common, |snapshot, _| {
-                snapshot.organization().reassign_resources(&message.from_owner, &message.to_owner)
+                snapshot
+                    .organization()
+                    .reassign_resources(&message.from_owner, &message.to_owner)
             })
             .await
             .map_err(status::of)?;
         match written.outcome {
-            Outcome::Count(count) => {
-                Ok(Response::new(v1::ReassignResourcesResponse { count, revision: token(written.revision) }))
-            }
+            Outcome::Count(count) => Ok(Response::new(v1::ReassignResourcesResponse {
+                count,
+                revision: token(written.revision),
+            })),
             other => Err(status::of(to_proto::unexpected(&other))),
         }
     }
@@ -151,31 +187,55 @@ impl ResourceService for ResourceRpc {
         let written = self
             .application
             .mutate(&message.organization, &common, |snapshot, _| {
-                snapshot.organization().unregister_resource(&message.r#type, &message.id, &message.etag)
+                snapshot.organization().unregister_resource(
+                    &message.r#type,
+                    &message.id,
+                    &message.etag,
+                )
             })
             .await
             .map_err(status::of)?;
-        Ok(Response::new(v1::UnregisterResourceResponse { revision: token(written.revision) }))
+        Ok(Response::new(v1::UnregisterResourceResponse {
+            revision: token(written.revision),
+        }))
     }
 }
 
-fn list(snapshot: &Snapshot, message: &v1::ListResourcesRequest) -> Result<v1::ListResourcesResponse, Error> {
+fn list(
+    snapshot: &Snapshot,
+    message: &v1::ListResourcesRequest,
+) -> Result<v1::ListResourcesResponse, Error> {
     let without_owner = message.without_owner.to_string();
-    let filters =
-        ["resources", &message.organization, &message.r#type, &message.project, &message.owner, &without_owner];
+    let filters = [
+        "resources",
+        &message.organization,
+        &message.r#type,
+        &message.project,
+        &message.owner,
+        &without_owner,
+    ];
     let request = PageRequest::parse(message.page_size, &message.page_token, &filters)?;
     // The key of a page is type, a space, id: neither part can contain a space.
     let (type_id, id) = request.after.split_once(' ').unwrap_or_default();
-    let after = (Bound::Excluded(ResourceKey::new(type_id, id)), Bound::Unbounded);
+    let after = (
+        Bound::Excluded(ResourceKey::new(type_id, id)),
+        Bound::Unbounded,
+    );
     let resources = snapshot
         .organization()
         .resources
         .range(after)
         .map(|(_, resource)| resource)
         .filter(|resource| admits(message, resource));
-    let page = request.take(resources, |resource| format!("{} {}", resource.key.type_id, resource.key.id));
+    let page = request.take(resources, |resource| {
+        format!("{} {}", resource.key.type_id, resource.key.id)
+    });
     Ok(v1::ListResourcesResponse {
-        resources: page.items.iter().map(|resource| to_proto::resource(resource)).collect(),
+        resources: page
+            .items
+            .iter()
+            .map(|resource| to_proto::resource(resource))
+            .collect(),
         revision: token(snapshot.revision()),
         next_page_token: page.next_page_token,
     })
@@ -184,7 +244,13 @@ fn list(snapshot: &Snapshot, message: &v1::ListResourcesRequest) -> Result<v1::L
 fn admits(message: &v1::ListResourcesRequest, resource: &RegisteredResource) -> bool {
     let same = |wanted: &str, found: Option<&str>| wanted.is_empty() || found == Some(wanted);
     same(&message.r#type, Some(resource.key.type_id.as_str()))
-        && same(&message.project, resource.project.as_ref().map(|project| project.as_str()))
-        && same(&message.owner, resource.owner.as_ref().map(|owner| owner.as_str()))
+        && same(
+            &message.project,
+            resource.project.as_ref().map(|project| project.as_str()),
+        )
+        && same(
+            &message.owner,
+            resource.owner.as_ref().map(|owner| owner.as_str()),
+        )
         && (!message.without_owner || resource.owner.is_none())
 }

@@ -44,17 +44,23 @@ impl RoleService for RoleRpc {
         request: Request<v1::CreateRoleRequest>,
     ) -> Result<Response<v1::CreateRoleResponse>, Status> {
         let (message, common) = accept(request)?;
-        let drawn = message.role_id.is_empty().then(|| draw_id(self.application.world(), "role"));
+        let drawn = message
+            .role_id
+            .is_empty()
+            .then(|| draw_id(self.application.world(), "role"));
         let new = NewRole {
             id: drawn.unwrap_or(message.role_id),
             display_name: message.display_name,
             description: message.description,
-            permissions: from_proto::permissions(message.permissions.as_ref()).map_err(status::of)?,
+            permissions: from_proto::permissions(message.permissions.as_ref())
+                .map_err(status::of)?,
         };
         let written = self
             .application
             .mutate(&message.organization, &common, |snapshot, now| {
-                snapshot.organization().create_role(snapshot.catalog().catalog(), &new, now)
+                snapshot
+                    .organization()
+                    .create_role(snapshot.catalog().catalog(), &new, now)
             })
             .await
             .map_err(status::of)?;
@@ -76,7 +82,10 @@ impl RoleService for RoleRpc {
             .await
             .map_err(status::of)?;
         let role = find(&snapshot, &message.role).map_err(status::of)?;
-        Ok(Response::new(v1::GetRoleResponse { role: Some(role), revision: token(snapshot.revision()) }))
+        Ok(Response::new(v1::GetRoleResponse {
+            role: Some(role),
+            revision: token(snapshot.revision()),
+        }))
     }
 
     async fn list_roles(
@@ -90,7 +99,9 @@ impl RoleService for RoleRpc {
             .read(&message.organization, &message.at_least, patience)
             .await
             .map_err(status::of)?;
-        list(&snapshot, &message).map(Response::new).map_err(status::of)
+        list(&snapshot, &message)
+            .map(Response::new)
+            .map_err(status::of)
     }
 
     async fn update_role(
@@ -100,7 +111,8 @@ impl RoleService for RoleRpc {
         let (message, common) = accept(request)?;
         let editable = ["display_name", "description", "permissions"];
         let mask = from_proto::mask(message.update_mask.as_ref(), &editable).map_err(status::of)?;
-        let permissions = from_proto::permissions(message.permissions.as_ref()).map_err(status::of)?;
+        let permissions =
+            from_proto::permissions(message.permissions.as_ref()).map_err(status::of)?;
         let edit = RoleEdit {
             display_name: mask.has("display_name").then_some(message.display_name),
             description: mask.has("description").then_some(message.description),
@@ -110,7 +122,13 @@ impl RoleService for RoleRpc {
             .application
             .mutate(&message.organization, &common, |snapshot, now| {
                 let catalog = snapshot.catalog().catalog();
-                snapshot.organization().update_role(catalog, &message.role, &edit, &message.etag, now)
+                snapshot.organization().update_role(
+                    catalog,
+                    &message.role,
+                    &edit,
+                    &message.etag,
+                    now,
+                )
             })
             .await
             .map_err(status::of)?;
@@ -128,11 +146,17 @@ impl RoleService for RoleRpc {
         let written = self
             .application
             .mutate(&message.organization, &common, |snapshot, _| {
-                snapshot.organization().delete_role(snapshot.catalog().catalog(), &message.role, &message.etag)
+                snapshot.organization().delete_role(
+                    snapshot.catalog().catalog(),
+                    &message.role,
+                    &message.etag,
+                )
             })
             .await
             .map_err(status::of)?;
-        Ok(Response::new(v1::DeleteRoleResponse { revision: token(written.revision) }))
+        Ok(Response::new(v1::DeleteRoleResponse {
+            revision: token(written.revision),
+        }))
     }
 
     async fn reset_role(
@@ -143,24 +167,51 @@ impl RoleService for RoleRpc {
         let written = self
             .application
             .mutate(&message.organization, &common, |snapshot, _| {
-                snapshot.organization().reset_role(snapshot.catalog().catalog(), &message.role, &message.etag)
+                snapshot.organization().reset_role(
+                    snapshot.catalog().catalog(),
+                    &message.role,
+                    &message.etag,
+                )
             })
             .await
             .map_err(status::of)?;
-        let snapshot = self.application.find(&message.organization).map_err(status::of)?;
+        let snapshot = self
+            .application
+            .find(&message.organization)
+            .map_err(status::of)?;
         let role = find(&snapshot, &message.role).map_err(status::of)?;
-        Ok(Response::new(v1::ResetRoleResponse { role: Some(role), revision: token(written.revision) }))
+        Ok(Response::new(v1::ResetRoleResponse {
+            role: Some(role),
+            revision: token(written.revision),
+        }))
     }
 }
 
 fn find(snapshot: &Snapshot, id: &str) -> Result<v1::Role, Error> {
-    let id_shown = || id.chars().take(128).flat_map(char::escape_default).collect();
-    to_proto::role(snapshot.organization(), snapshot.catalog().catalog(), id)
-        .ok_or_else(|| Refusal::NotFound { kind: "role", id: id_shown() }.into())
+    let id_shown = || {
+        id.chars()
+            .take(128)
+            .flat_map(char::escape_default)
+            .collect()
+    };
+    to_proto::role(snapshot.organization(), snapshot.catalog().catalog(), id).ok_or_else(|| {
+        Refusal::NotFound {
+            kind: "role",
+            id: id_shown(),
+        }
+        .into()
+    })
 }
 
-fn list(snapshot: &Snapshot, message: &v1::ListRolesRequest) -> Result<v1::ListRolesResponse, Error> {
-    let request = PageRequest::parse(message.page_size, &message.page_token, &["roles", &message.organization])?;
+fn list(
+    snapshot: &Snapshot,
+    message: &v1::ListRolesRequest,
+) -> Result<v1::ListRolesResponse, Error> {
+    let request = PageRequest::parse(
+        message.page_size,
+        &message.page_token,
+        &["roles", &message.organization],
+    )?;
     let organization = snapshot.organization();
     let catalog = snapshot.catalog().catalog();
     let ids: BTreeSet<&str> = catalog
@@ -172,7 +223,11 @@ fn list(snapshot: &Snapshot, message: &v1::ListRolesRequest) -> Result<v1::ListR
         .collect();
     let page = request.take(ids, |id| (*id).to_owned());
     Ok(v1::ListRolesResponse {
-        roles: page.items.iter().filter_map(|id| to_proto::role(organization, catalog, id)).collect(),
+        roles: page
+            .items
+            .iter()
+            .filter_map(|id| to_proto::role(organization, catalog, id))
+            .collect(),
         revision: token(snapshot.revision()),
         next_page_token: page.next_page_token,
     })

@@ -21,9 +21,13 @@ use super::resource_service::ResourceRpc;
 use super::role_service::RoleRpc;
 use crate::application::Application;
 use crate::proto::FILE_DESCRIPTOR_SET;
-use crate::proto::v1::authorization_service_server::{AuthorizationServiceServer, SERVICE_NAME as AUTHORIZATION};
+use crate::proto::v1::authorization_service_server::{
+    AuthorizationServiceServer, SERVICE_NAME as AUTHORIZATION,
+};
 use crate::proto::v1::member_service_server::{MemberServiceServer, SERVICE_NAME as MEMBER};
-use crate::proto::v1::organization_service_server::{OrganizationServiceServer, SERVICE_NAME as ORGANIZATION};
+use crate::proto::v1::organization_service_server::{
+    OrganizationServiceServer, SERVICE_NAME as ORGANIZATION,
+};
 use crate::proto::v1::policy_service_server::{PolicyServiceServer, SERVICE_NAME as POLICY};
 use crate::proto::v1::project_service_server::{ProjectServiceServer, SERVICE_NAME as PROJECT};
 use crate::proto::v1::resource_service_server::{ResourceServiceServer, SERVICE_NAME as RESOURCE};
@@ -85,7 +89,15 @@ fn router(
     authenticator: Authenticator,
     readiness: watch::Receiver<Readiness>,
 ) -> Result<tonic::transport::server::Router, ServeError> {
-    let services = Arc::from([AUTHORIZATION, MEMBER, ORGANIZATION, POLICY, PROJECT, RESOURCE, ROLE]);
+    let services = Arc::from([
+        AUTHORIZATION,
+        MEMBER,
+        ORGANIZATION,
+        POLICY,
+        PROJECT,
+        RESOURCE,
+        ROLE,
+    ]);
     let health = HealthServer::new(HealthRpc::new(readiness, services));
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -93,7 +105,9 @@ fn router(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let v1 = reflection().build_v1().map_err(ServeError::Reflection)?;
-    let v1alpha = reflection().build_v1alpha().map_err(ServeError::Reflection)?;
+    let v1alpha = reflection()
+        .build_v1alpha()
+        .map_err(ServeError::Reflection)?;
     macro_rules! guarded {
         ($server:ident, $service:expr) => {
             InterceptedService::new(
@@ -109,12 +123,30 @@ fn router(
         .add_service(health)
         .add_service(InterceptedService::new(v1, authenticator.clone()))
         .add_service(InterceptedService::new(v1alpha, authenticator.clone()))
-        .add_service(guarded!(AuthorizationServiceServer, AuthorizationRpc::new(Arc::clone(&application))))
-        .add_service(guarded!(MemberServiceServer, MemberRpc::new(Arc::clone(&application))))
-        .add_service(guarded!(OrganizationServiceServer, OrganizationRpc::new(Arc::clone(&application))))
-        .add_service(guarded!(PolicyServiceServer, PolicyRpc::new(Arc::clone(&application))))
-        .add_service(guarded!(ProjectServiceServer, ProjectRpc::new(Arc::clone(&application))))
-        .add_service(guarded!(ResourceServiceServer, ResourceRpc::new(Arc::clone(&application))))
+        .add_service(guarded!(
+            AuthorizationServiceServer,
+            AuthorizationRpc::new(Arc::clone(&application))
+        ))
+        .add_service(guarded!(
+            MemberServiceServer,
+            MemberRpc::new(Arc::clone(&application))
+        ))
+        .add_service(guarded!(
+            OrganizationServiceServer,
+            OrganizationRpc::new(Arc::clone(&application))
+        ))
+        .add_service(guarded!(
+            PolicyServiceServer,
+            PolicyRpc::new(Arc::clone(&application))
+        ))
+        .add_service(guarded!(
+            ProjectServiceServer,
+            ProjectRpc::new(Arc::clone(&application))
+        ))
+        .add_service(guarded!(
+            ResourceServiceServer,
+            ResourceRpc::new(Arc::clone(&application))
+        ))
         .add_service(guarded!(RoleServiceServer, RoleRpc::new(application)));
     Ok(router)
 }

@@ -27,7 +27,11 @@ pub fn of(error: Error) -> Status {
     let (code, reason) = classify(&error);
     if code == Code::Internal {
         tracing::error!(error = %chain(&error), "a request failed inside");
-        return with_details(code, "an internal error; see the daemon's log", details(reason));
+        return with_details(
+            code,
+            "an internal error; see the daemon's log",
+            details(reason),
+        );
     }
     if code == Code::Unavailable || code == Code::Unknown {
         tracing::warn!(error = %chain(&error), "a request could not be served");
@@ -54,7 +58,10 @@ pub fn as_message(status: &Status) -> tonic_types::pb::Status {
         message: status.message().to_owned(),
         details: Vec::new(),
     };
-    tonic_types::pb::Status::decode(status.details()).ok().filter(|decoded| decoded.code != 0).unwrap_or_else(plain)
+    tonic_types::pb::Status::decode(status.details())
+        .ok()
+        .filter(|decoded| decoded.code != 0)
+        .unwrap_or_else(plain)
 }
 
 /// The one answer to every caller who is not recognised.
@@ -68,7 +75,11 @@ pub fn unauthenticated() -> Status {
 
 /// The answer to a health check of a service that there is not.
 pub fn unknown_service() -> Status {
-    with_details(Code::NotFound, "no such service", details(ErrorReason::NotFound))
+    with_details(
+        Code::NotFound,
+        "no such service",
+        details(ErrorReason::NotFound),
+    )
 }
 
 /// The name of a reason as `ErrorInfo` and `FieldViolation` carry it.
@@ -122,7 +133,9 @@ fn classify(error: &Error) -> (Code, ErrorReason) {
         Error::BatchTooLarge { .. } => (Code::InvalidArgument, ErrorReason::BatchTooLarge),
         Error::Commit(problem) => classify_commit(problem),
         Error::Read(_) => (Code::Unavailable, ErrorReason::StoreUnavailable),
-        Error::Compile(_) | Error::Evaluate(_) | Error::UnexpectedOutcome(_) => (Code::Internal, ErrorReason::Internal),
+        Error::Compile(_) | Error::Evaluate(_) | Error::UnexpectedOutcome(_) => {
+            (Code::Internal, ErrorReason::Internal)
+        }
     }
 }
 
@@ -137,8 +150,12 @@ fn classify_refusal(refusal: &Refusal) -> (Code, ErrorReason) {
         Refusal::RoleInUse { .. } => (Code::FailedPrecondition, ErrorReason::RoleInUse),
         Refusal::BuiltInRole(_) => (Code::FailedPrecondition, ErrorReason::BuiltInRole),
         Refusal::NotOffered(_) => (Code::FailedPrecondition, ErrorReason::NotOffered),
-        Refusal::PlanLacksFeature { .. } => (Code::FailedPrecondition, ErrorReason::PlanLacksFeature),
-        Refusal::NothingToOverride { .. } => (Code::FailedPrecondition, ErrorReason::NothingToOverride),
+        Refusal::PlanLacksFeature { .. } => {
+            (Code::FailedPrecondition, ErrorReason::PlanLacksFeature)
+        }
+        Refusal::NothingToOverride { .. } => {
+            (Code::FailedPrecondition, ErrorReason::NothingToOverride)
+        }
         Refusal::ProjectArchived(_) => (Code::FailedPrecondition, ErrorReason::ProjectArchived),
         Refusal::ProjectNotEmpty { .. } => (Code::FailedPrecondition, ErrorReason::ProjectNotEmpty),
         Refusal::LimitReached { .. } => (Code::ResourceExhausted, ErrorReason::LimitReached),

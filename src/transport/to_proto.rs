@@ -8,7 +8,8 @@ use crate::domain::catalog::{Action, ActionIndex, Catalog, Level};
 use crate::domain::change::{Outcome, etag};
 use crate::domain::identifiers::{ActionId, RoleId};
 use crate::domain::organization::{
-    Member, MemberStatus, Moment, Organization, Override, Profile, Project, RegisteredResource, Role,
+    Member, MemberStatus, Moment, Organization, Override, Profile, Project, RegisteredResource,
+    Role,
 };
 use crate::domain::permissions::{Permissions, When};
 use crate::engine::{Reason, ReasonCode, Verdict};
@@ -100,7 +101,10 @@ pub fn member(member: &Member, owner: bool) -> v1::Member {
         project_roles: member
             .project_roles
             .iter()
-            .map(|(project, roles)| v1::ProjectRoles { project: project.to_string(), roles: ids(roles) })
+            .map(|(project, roles)| v1::ProjectRoles {
+                project: project.to_string(),
+                roles: ids(roles),
+            })
             .collect(),
         overrides: member
             .overrides
@@ -175,18 +179,25 @@ pub fn own_role(role: &Role, catalog: &Catalog) -> v1::Role {
 
 /// Permissions as they were asked for.
 pub fn permissions(given: &Permissions) -> v1::Permissions {
-    let names = |actions: &std::collections::BTreeSet<ActionId>| actions.iter().map(ToString::to_string).collect();
+    let names = |actions: &std::collections::BTreeSet<ActionId>| {
+        actions.iter().map(ToString::to_string).collect()
+    };
     let mut message = v1::Permissions {
-        every: given.every.iter().map(|level| self::level(*level).into()).collect(),
+        every: given
+            .every
+            .iter()
+            .map(|level| self::level(*level).into())
+            .collect(),
         ..v1::Permissions::default()
     };
     for (when, actions) in &given.actions {
         match when {
             When::Always => message.actions = names(actions),
             When::Own => message.own_actions = names(actions),
-            When::Condition(condition) => message
-                .conditional
-                .push(v1::ConditionalActions { condition: condition.clone(), actions: names(actions) }),
+            When::Condition(condition) => message.conditional.push(v1::ConditionalActions {
+                condition: condition.clone(),
+                actions: names(actions),
+            }),
         }
     }
     message
@@ -233,8 +244,16 @@ pub fn resource(resource: &RegisteredResource) -> v1::RegisteredResource {
     v1::RegisteredResource {
         r#type: resource.key.type_id.to_string(),
         id: resource.key.id.to_string(),
-        project: resource.project.as_ref().map(ToString::to_string).unwrap_or_default(),
-        owner: resource.owner.as_ref().map(ToString::to_string).unwrap_or_default(),
+        project: resource
+            .project
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        owner: resource
+            .owner
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         create_time: Some(timestamp(resource.created_at)),
         etag: etag(resource.version),
     }
@@ -243,7 +262,10 @@ pub fn resource(resource: &RegisteredResource) -> v1::RegisteredResource {
 /// The member that a change left behind.
 pub fn written_member(organization: &Organization, written: &Written) -> Result<v1::Member, Error> {
     match &written.outcome {
-        Outcome::Member(changed) => Ok(member(changed, organization.is_owner(changed.user.as_str()))),
+        Outcome::Member(changed) => Ok(member(
+            changed,
+            organization.is_owner(changed.user.as_str()),
+        )),
         other => Err(unexpected(other)),
     }
 }

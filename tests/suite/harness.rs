@@ -41,7 +41,9 @@ pub struct Bearer(MetadataValue<Ascii>);
 
 impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert("authorization", self.0.clone());
+        request
+            .metadata_mut()
+            .insert("authorization", self.0.clone());
         Ok(request)
     }
 }
@@ -51,7 +53,8 @@ pub fn catalogs() -> Vec<Arc<CompiledCatalog>> {
     static CATALOGS: OnceLock<Vec<Arc<CompiledCatalog>>> = OnceLock::new();
     CATALOGS
         .get_or_init(|| {
-            let greenhouse = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/catalogs/greenhouse");
+            let greenhouse =
+                Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/catalogs/greenhouse");
             app::compiled_catalogs(&[greenhouse]).expect("the catalogs compile")
         })
         .clone()
@@ -76,7 +79,8 @@ impl Daemon {
     /// A daemon on a store.
     pub async fn start_on(store: Arc<dyn Store>) -> Self {
         let world = Arc::new(StillWorld::at(NOW));
-        let application = Application::start(catalogs(), store, Arc::clone(&world) as _).expect("the store is served");
+        let application = Application::start(catalogs(), store, Arc::clone(&world) as _)
+            .expect("the store is served");
         let application = Arc::new(application);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound address");
@@ -84,16 +88,29 @@ impl Daemon {
         let served = Arc::clone(&application);
         let serving = tokio::spawn(async move {
             let stop = async move { drop(stopped.await) };
-            server::serve(listener, served, Authenticator::new(KEY), Duration::from_secs(5), stop)
-                .await
-                .expect("serving ends well");
+            server::serve(
+                listener,
+                served,
+                Authenticator::new(KEY),
+                Duration::from_secs(5),
+                stop,
+            )
+            .await
+            .expect("serving ends well");
         });
         let channel = Endpoint::from_shared(format!("http://{address}"))
             .expect("an address")
             .connect()
             .await
             .expect("the daemon answers");
-        Self { address, world, application, channel, stop: Some(stop), serving }
+        Self {
+            address,
+            world,
+            application,
+            channel,
+            stop: Some(stop),
+            serving,
+        }
     }
 
     /// Stops and waits until everything is let go.
@@ -181,7 +198,13 @@ impl Daemon {
     }
 
     /// Sets a member's roles on a project.
-    pub async fn project_roles(&self, organization: &str, project: &str, user: &str, roles: &[&str]) {
+    pub async fn project_roles(
+        &self,
+        organization: &str,
+        project: &str,
+        user: &str,
+        roles: &[&str],
+    ) {
         self.projects()
             .set_project_roles(v1::SetProjectRolesRequest {
                 organization: organization.to_owned(),
@@ -196,19 +219,39 @@ impl Daemon {
 
     /// Asks and returns the whole answer, with reasons.
     pub async fn ask(&self, request: v1::IsAuthorizedRequest) -> v1::IsAuthorizedResponse {
-        let request = v1::IsAuthorizedRequest { include_reasons: true, ..request };
-        self.authorization().is_authorized(request).await.expect("an answer").into_inner()
+        let request = v1::IsAuthorizedRequest {
+            include_reasons: true,
+            ..request
+        };
+        self.authorization()
+            .is_authorized(request)
+            .await
+            .expect("an answer")
+            .into_inner()
     }
 
     /// Whether the request is allowed; asked three times, so that the answer from
     /// Cedar, the remembered one and the explained one are seen to be the same.
     pub async fn allows(&self, request: v1::IsAuthorizedRequest) -> bool {
         let mut client = self.authorization();
-        let first = client.is_authorized(request.clone()).await.expect("an answer").into_inner().decision();
-        let second = client.is_authorized(request.clone()).await.expect("an answer").into_inner().decision();
+        let first = client
+            .is_authorized(request.clone())
+            .await
+            .expect("an answer")
+            .into_inner()
+            .decision();
+        let second = client
+            .is_authorized(request.clone())
+            .await
+            .expect("an answer")
+            .into_inner()
+            .decision();
         let explained = self.ask(request.clone()).await.decision();
         assert_eq!(first, second, "the remembered answer differs: {request:?}");
-        assert_eq!(first, explained, "the explained answer differs: {request:?}");
+        assert_eq!(
+            first, explained,
+            "the explained answer differs: {request:?}"
+        );
         first == v1::Decision::Allow
     }
 }
@@ -223,7 +266,10 @@ pub fn question(
 ) -> v1::IsAuthorizedRequest {
     v1::IsAuthorizedRequest {
         organization: organization.to_owned(),
-        principal: Some(v1::EntityRef { r#type: "User".to_owned(), id: user.to_owned() }),
+        principal: Some(v1::EntityRef {
+            r#type: "User".to_owned(),
+            id: user.to_owned(),
+        }),
         action: action.to_owned(),
         resource: Some(v1::Resource {
             r#type: resource_type.to_owned(),
@@ -248,7 +294,10 @@ pub fn owned_by(mut question: v1::IsAuthorizedRequest, owner: &str) -> v1::IsAut
 
 /// The reason that an error carries.
 pub fn reason(status: &Status) -> String {
-    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+    status
+        .get_details_error_info()
+        .map(|info| info.reason)
+        .unwrap_or_default()
 }
 
 /// The fields an error names, with the reason for each.
@@ -256,7 +305,11 @@ pub fn violations(status: &Status) -> Vec<(String, String)> {
     status
         .get_details_bad_request()
         .map(|request| {
-            request.field_violations.into_iter().map(|violation| (violation.field, violation.reason)).collect()
+            request
+                .field_violations
+                .into_iter()
+                .map(|violation| (violation.field, violation.reason))
+                .collect()
         })
         .unwrap_or_default()
 }

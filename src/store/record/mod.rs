@@ -2,7 +2,7 @@
 //!
 //! Each value is sealed on its own: one byte that names the version of its
 //! shape, eight bytes of SHA-256 over that byte and the body, and the body as
-//! JSON of a private mirror of the domain type ([`mirror`]). The check is our
+//! JSON of a private mirror of the domain type (`mirror`). The check is our
 //! own because no engine underneath can be relied on to notice every flipped
 //! bit; the version byte is what lets an old record be upgraded while it is
 //! read, so that a new release never has to rewrite a store.

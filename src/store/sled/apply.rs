@@ -24,9 +24,8 @@ use crate::store::{CommitError, Head, Idempotency, ReadError, Remembered, admiss
 /// The most operations in one batch: sled's memory grows with the size of a batch.
 pub(super) const MAX_BATCH: usize = 256;
 
-/// Operations of a commit beside those on its records: mark, head, answer, its
-/// expiry and the expiry of the answer it replaces.
-const OVERHEAD: usize = 5;
+/// Operations of a commit beside those on its records: mark, head, answer and its expiry.
+const OVERHEAD: usize = 4;
 
 /// How many expired answers are forgotten with each group.
 const FORGOTTEN_AT_ONCE: usize = 16;
@@ -133,8 +132,6 @@ pub(super) fn answer(idempotency: &Idempotency, head: &Head) -> (AnswerDigest, R
 impl State {
     /// Applies commits that follow the applied head, in order.
     pub fn apply(&self, group: &[Settled]) -> Result<(), ApplyError> {
-        #[cfg(test)]
-        self.faults.before_apply().map_err(unavailable)?;
         let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         catch_unwind(AssertUnwindSafe(|| self.apply_group(group))).unwrap_or(Err(ApplyError::Panic))
     }
@@ -225,9 +222,6 @@ impl State {
             batch.remove(mark);
         }
         if let Some((digest, remembered)) = &settled.answer {
-            if let Some(replaced) = self.answer(digest)? {
-                batch.remove(keys::expiry(replaced.expires_at, digest));
-            }
             batch.insert(keys::answer(digest), remembered.seal()?);
             batch.insert(keys::expiry(remembered.expires_at, digest), &[]);
         }
@@ -241,6 +235,7 @@ impl State {
         for key in expired.take(FORGOTTEN_AT_ONCE) {
             let key = key.map_err(unavailable)?;
             if let Some((moment, digest)) = keys::expiry_of(&key) {
+                // Another moment is that of an answer which replaced the expired one.
                 let remembered = self.answer(&digest)?;
                 if remembered.is_some_and(|remembered| remembered.expires_at == moment) {
                     batch.remove(keys::answer(&digest));
@@ -252,6 +247,8 @@ impl State {
     }
 
     fn write(&self, batch: Batch) -> Result<(), ApplyError> {
+        #[cfg(test)]
+        self.faults.before_batch().map_err(unavailable)?;
         Ok(self.database.apply_batch(batch).map_err(unavailable)?)
     }
 }

@@ -11,8 +11,8 @@ pub(crate) struct Faults {
     pub append: Mutex<Option<io::ErrorKind>>,
     /// No append can be made durable any more.
     pub sync: AtomicBool,
-    /// Nothing more reaches sled, as if the process had been killed before.
-    pub apply: AtomicBool,
+    /// After so many more batches nothing reaches sled, as if the process had been killed.
+    pub batches: Mutex<Option<usize>>,
 }
 
 impl Faults {
@@ -35,10 +35,14 @@ impl Faults {
         Ok(())
     }
 
-    pub fn before_apply(&self) -> Result<(), ::sled::Error> {
-        if self.apply.load(Ordering::SeqCst) {
-            return Err(::sled::Error::ReportableBug("killed on purpose".to_owned()));
+    pub fn before_batch(&self) -> Result<(), ::sled::Error> {
+        match &mut *self.batches.lock().unwrap() {
+            None => Ok(()),
+            Some(0) => Err(::sled::Error::ReportableBug("killed on purpose".to_owned())),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
         }
-        Ok(())
     }
 }

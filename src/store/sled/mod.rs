@@ -13,7 +13,7 @@
 //!             sled.damaged-<n>/ what was once the state; kept for whoever asks why
 //! ```
 //!
-//! One thread writes ([`writer`]); any thread reads. Logical snapshots are
+//! One thread writes (`writer`); any thread reads. Logical snapshots are
 //! deliberately absent so far: every segment of the journal is kept, so
 //! nothing needs them yet, and [`ReadError::Compacted`] does not occur unless
 //! someone deletes segments.

@@ -204,22 +204,25 @@ fn try_state(
             });
         }
     };
-    let verified = match options.verification {
-        Verification::Heads => Ok(()),
-        Verification::EveryRecord => state.verify(),
-    };
-    let applied = match verified.and_then(|()| state.head()) {
-        Ok(applied) => applied,
-        Err(ReadError::Damaged(why)) => return Ok(Err(why)),
-        Err(fault) => return Err(io_error("read", directory)(io::Error::other(fault))),
-    };
-    match catch_up(&state, applied, segments) {
+    let caught_up = state
+        .head()
+        .map_err(CatchUpError::from)
+        .and_then(|applied| {
+            let head = catch_up(&state, applied, segments)?;
+            // Afterwards, so that lost history is noticed while the state still knows of it.
+            match options.verification {
+                Verification::Heads => {}
+                Verification::EveryRecord => state.verify()?,
+            }
+            Ok(head)
+        });
+    match caught_up {
         Ok(head) => Ok(Ok((state, head))),
         Err(CatchUpError::State(ApplyError::Panic)) => Ok(Err(ApplyError::Panic.to_string())),
         Err(CatchUpError::State(ApplyError::Read(ReadError::Damaged(why)))) => Ok(Err(why)),
-        Err(CatchUpError::State(fault)) => {
-            Err(io_error("write", directory)(io::Error::other(fault)))
-        }
+        Err(CatchUpError::State(fault)) => Err(io_error("bring up to date", directory)(
+            io::Error::other(fault),
+        )),
         Err(CatchUpError::Journal(fault)) => Err(fault),
     }
 }
@@ -296,6 +299,12 @@ enum CatchUpError {
 impl From<OpenError> for CatchUpError {
     fn from(fault: OpenError) -> Self {
         Self::Journal(fault)
+    }
+}
+
+impl From<ReadError> for CatchUpError {
+    fn from(fault: ReadError) -> Self {
+        Self::State(fault.into())
     }
 }
 

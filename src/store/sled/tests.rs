@@ -5,6 +5,7 @@
 //! ([`faults`](super::faults)).
 
 mod damage;
+mod killed;
 mod running;
 
 use std::fs;

@@ -339,6 +339,38 @@ fn rewritten_old_history_is_not_shown() {
 }
 
 #[test]
+fn a_segment_with_a_rewritten_end_does_not_fit_the_next() {
+    let directory = written(12, &options());
+    let first = &journal::segments(&directory.path().join("journal")).unwrap()[0];
+    let bytes = fs::read(&first.path).unwrap();
+    let (kept, last) = bytes.split_at(bytes.len() - last_frame_size(&bytes));
+    let frame = frame::Frame::read(last).unwrap();
+    let mut entry = Entry::unseal(frame.entry).unwrap();
+    entry.event.caller = "somebody else".to_owned();
+    let entry = entry.seal().unwrap();
+    let before = open(directory.path())
+        .history(Sequence(frame.sequence.0 - 2), 1)
+        .unwrap();
+    let chain = crate::store::record::link(&before[0].chain, &entry);
+    let mut rewritten = kept.to_vec();
+    frame::Frame {
+        entry: &entry,
+        chain,
+        ..frame
+    }
+    .write(&mut rewritten);
+    fs::write(&first.path, rewritten).unwrap();
+
+    assert!(matches!(
+        open(directory.path()).history(Sequence(0), 100),
+        Err(ReadError::Damaged(_))
+    ));
+    fs::remove_dir_all(directory.path().join("sled")).unwrap();
+    let damaged = refusal(directory.path(), options());
+    assert!(matches!(damaged, OpenError::Damaged { .. }), "{damaged}");
+}
+
+#[test]
 fn a_commit_that_was_moved_or_repeated_breaks_the_chain() {
     let directory = written(2, &one_segment());
     let path = last_segment(directory.path());
@@ -363,7 +395,10 @@ fn damage_that_shows_while_the_database_catches_up_is_healed() {
     let directory = crashed(2, 4, &options());
     let whole = written(4, &options());
     let state = state::State::open(&directory.path().join("sled"), 1 << 20).unwrap();
-    let digest = keys::digest(&crate::store::samples::key("o3", "r"));
+    let digest = keys::digest(&crate::store::samples::key("gone", "r"));
+    // An expired answer, which is looked at before it is forgotten.
+    let expired = keys::expiry(crate::domain::organization::Moment(0), &digest);
+    state.database.insert(expired, b"").unwrap();
     state
         .database
         .insert(keys::answer(&digest), b"garbage")
@@ -506,6 +541,39 @@ fn a_damaged_record_is_not_shown_and_can_be_healed_at_the_next_start() {
         everything(&SledStore::open(directory.path(), checked).unwrap()),
         expected
     );
+}
+
+#[test]
+fn lost_history_is_not_healed_away_with_a_damaged_record() {
+    let directory = written(3, &options());
+    let before = tempfile::tempdir().unwrap();
+    copy(&directory.path().join("journal"), before.path());
+    write(directory.path(), 4, 6, &options());
+    replace(before.path(), &directory.path().join("journal"));
+    let state = state::State::open(&directory.path().join("sled"), 1 << 20).unwrap();
+    state
+        .database
+        .insert(keys::organization(&organization("o2")), b"garbage")
+        .unwrap();
+    state.flush().unwrap();
+    drop(state);
+    let checked = OpenOptions {
+        verification: Verification::EveryRecord,
+        ..options()
+    };
+    for _ in 0..2 {
+        let lost = refusal(directory.path(), checked.clone());
+        assert!(
+            matches!(
+                lost,
+                OpenError::Lost {
+                    from: Sequence(4),
+                    to: Sequence(6)
+                }
+            ),
+            "{lost}"
+        );
+    }
 }
 
 #[test]

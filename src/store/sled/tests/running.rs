@@ -138,12 +138,7 @@ fn a_commit_that_the_journal_has_is_made_even_if_sled_fails() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
     make(&store, create("a")).unwrap();
-    store
-        .shared
-        .state
-        .faults
-        .apply
-        .store(true, Ordering::SeqCst);
+    *store.shared.state.faults.batches.lock().unwrap() = Some(0);
     let (published, heard) = mpsc::channel();
     let mut second = create("b");
     second.on_commit = Box::new(move |sequence| published.send(sequence).unwrap());
@@ -166,6 +161,31 @@ fn a_commit_that_the_journal_has_is_made_even_if_sled_fails() {
         store.organizations(None, 9).unwrap(),
         [organization("a"), organization("b")]
     );
+}
+
+#[test]
+fn a_large_commit_that_is_half_applied_is_not_shown_and_is_completed_at_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    make(&store, create("big")).unwrap();
+    let members = (0..700)
+        .map(|user| put_member(&format!("u{user}"), 2))
+        .collect();
+    // One batch for what has expired, one with the first part.
+    *store.shared.state.faults.batches.lock().unwrap() = Some(2);
+    make(&store, commit("big", Some(1), 2, members)).unwrap();
+    let big = organization("big");
+    assert!(
+        store.shared.state.database.len() > 250,
+        "nothing was applied"
+    );
+    assert!(matches!(
+        store.shared.state.load(&big),
+        Err(ReadError::Unavailable(_))
+    ));
+    drop(store);
+    let (loaded, sequence) = open(directory.path()).load(&big).unwrap().unwrap();
+    assert_eq!((loaded.members.len(), sequence), (701, Sequence(2)));
 }
 
 #[test]
@@ -229,13 +249,16 @@ fn the_last_handle_may_be_dropped_by_what_publishes() {
     let mut last = create("a");
     let held = Arc::clone(&store);
     let (release, released) = mpsc::channel::<()>();
+    let (survived, dropped) = mpsc::channel();
     last.on_commit = Box::new(move |_| {
         let _ = released.recv();
         drop(held);
+        survived.send(()).unwrap();
     });
     let future = store.commit(last);
     drop(store);
     drop(release);
+    dropped.recv().unwrap();
     assert_eq!(wait(future).unwrap(), Sequence(1));
     assert_eq!(open(directory.path()).head().sequence, Sequence(1));
 }

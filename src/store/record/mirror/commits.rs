@@ -1,0 +1,198 @@
+//! Between what a commit is made of and its mirrors.
+
+use std::sync::Arc;
+
+use super::{Change1, Entry1, Event1, Idempotency1, Outcome1, Remembered1, borrowed};
+use crate::domain::change::{Outcome, RecordChange};
+use crate::domain::identifiers::{OrganizationId, ProjectId, RoleId, UserId};
+use crate::domain::organization::{Moment, Version};
+use crate::store::record::Entry;
+use crate::store::{HistoryEvent, Idempotency, IdempotencyKey, Remembered, Sequence};
+
+impl<'a> From<&'a RecordChange> for Change1<'a> {
+    fn from(change: &'a RecordChange) -> Self {
+        match change {
+            RecordChange::PutProfile(profile) => Self::PutProfile((&**profile).into()),
+            RecordChange::PutMember(member) => Self::PutMember((&**member).into()),
+            RecordChange::DeleteMember(user) => Self::DeleteMember(borrowed(user.as_str())),
+            RecordChange::PutRole(role) => Self::PutRole((&**role).into()),
+            RecordChange::DeleteRole(role) => Self::DeleteRole(borrowed(role.as_str())),
+            RecordChange::PutProject(project) => Self::PutProject((&**project).into()),
+            RecordChange::DeleteProject(project) => Self::DeleteProject(borrowed(project.as_str())),
+            RecordChange::PutResource(resource) => Self::PutResource((&**resource).into()),
+            RecordChange::DeleteResource(key) => Self::DeleteResource(key.into()),
+            RecordChange::DeleteOrganization => Self::DeleteOrganization,
+        }
+    }
+}
+
+impl From<Change1<'_>> for RecordChange {
+    fn from(stored: Change1<'_>) -> Self {
+        match stored {
+            Change1::PutProfile(profile) => Self::PutProfile(Arc::new(profile.into())),
+            Change1::PutMember(member) => Self::PutMember(Arc::new(member.into())),
+            Change1::DeleteMember(user) => Self::DeleteMember(UserId::new(user)),
+            Change1::PutRole(role) => Self::PutRole(Arc::new(role.into())),
+            Change1::DeleteRole(role) => Self::DeleteRole(RoleId::new(role)),
+            Change1::PutProject(project) => Self::PutProject(Arc::new(project.into())),
+            Change1::DeleteProject(project) => Self::DeleteProject(ProjectId::new(project)),
+            Change1::PutResource(resource) => Self::PutResource(Arc::new(resource.into())),
+            Change1::DeleteResource(key) => Self::DeleteResource(key.into()),
+            Change1::DeleteOrganization => Self::DeleteOrganization,
+        }
+    }
+}
+
+impl<'a> From<&'a Outcome> for Outcome1<'a> {
+    fn from(outcome: &'a Outcome) -> Self {
+        match outcome {
+            Outcome::Profile(profile) => Self::Profile((&**profile).into()),
+            Outcome::Member(member) => Self::Member((&**member).into()),
+            Outcome::Role(role) => Self::Role((&**role).into()),
+            Outcome::Project(project) => Self::Project((&**project).into()),
+            Outcome::Resource(resource) => Self::Resource((&**resource).into()),
+            Outcome::Count(count) => Self::Count(*count),
+            Outcome::Removed {
+                orphaned,
+                orphaned_count,
+                reassigned_count,
+            } => Self::Removed {
+                orphaned: orphaned.iter().map(Into::into).collect(),
+                orphaned_count: *orphaned_count,
+                reassigned_count: *reassigned_count,
+            },
+            Outcome::Nothing => Self::Nothing,
+        }
+    }
+}
+
+impl From<Outcome1<'_>> for Outcome {
+    fn from(stored: Outcome1<'_>) -> Self {
+        match stored {
+            Outcome1::Profile(profile) => Self::Profile(Arc::new(profile.into())),
+            Outcome1::Member(member) => Self::Member(Arc::new(member.into())),
+            Outcome1::Role(role) => Self::Role(Arc::new(role.into())),
+            Outcome1::Project(project) => Self::Project(Arc::new(project.into())),
+            Outcome1::Resource(resource) => Self::Resource(Arc::new(resource.into())),
+            Outcome1::Count(count) => Self::Count(count),
+            Outcome1::Removed {
+                orphaned,
+                orphaned_count,
+                reassigned_count,
+            } => Self::Removed {
+                orphaned: orphaned.into_iter().map(Into::into).collect(),
+                orphaned_count,
+                reassigned_count,
+            },
+            Outcome1::Nothing => Self::Nothing,
+        }
+    }
+}
+
+impl<'a> From<&'a HistoryEvent> for Event1<'a> {
+    fn from(event: &'a HistoryEvent) -> Self {
+        Self {
+            action: borrowed(&event.action),
+            target_kind: borrowed(&event.target_kind),
+            target_id: borrowed(&event.target_id),
+            caller: borrowed(&event.caller),
+            request_id: borrowed(&event.request_id),
+            details: event
+                .details
+                .iter()
+                .map(|(name, value)| (borrowed(name), borrowed(value)))
+                .collect(),
+        }
+    }
+}
+
+impl From<Event1<'_>> for HistoryEvent {
+    fn from(stored: Event1<'_>) -> Self {
+        Self {
+            action: stored.action.into_owned(),
+            target_kind: stored.target_kind.into_owned(),
+            target_id: stored.target_id.into_owned(),
+            caller: stored.caller.into_owned(),
+            request_id: stored.request_id.into_owned(),
+            details: stored
+                .details
+                .into_iter()
+                .map(|(name, value)| (name.into_owned(), value.into_owned()))
+                .collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a Entry> for Entry1<'a> {
+    fn from(entry: &'a Entry) -> Self {
+        Self {
+            organization: borrowed(entry.organization.as_str()),
+            version: entry.version.0,
+            at: entry.at.0,
+            records: entry.records.iter().map(Into::into).collect(),
+            event: (&entry.event).into(),
+        }
+    }
+}
+
+impl From<Entry1<'_>> for Entry {
+    fn from(stored: Entry1<'_>) -> Self {
+        Self {
+            organization: OrganizationId::new(stored.organization),
+            version: Version(stored.version),
+            at: Moment(stored.at),
+            records: stored.records.into_iter().map(Into::into).collect(),
+            event: stored.event.into(),
+        }
+    }
+}
+
+impl<'a> From<&'a Idempotency> for Idempotency1<'a> {
+    fn from(idempotency: &'a Idempotency) -> Self {
+        Self {
+            organization: borrowed(idempotency.key.organization.as_str()),
+            caller: borrowed(&idempotency.key.caller),
+            request_id: borrowed(&idempotency.key.request_id),
+            fingerprint: idempotency.fingerprint,
+            outcome: (&idempotency.outcome).into(),
+            expires_at: idempotency.expires_at.0,
+        }
+    }
+}
+
+impl From<Idempotency1<'_>> for Idempotency {
+    fn from(stored: Idempotency1<'_>) -> Self {
+        Self {
+            key: IdempotencyKey {
+                organization: OrganizationId::new(stored.organization),
+                caller: stored.caller.into_owned(),
+                request_id: stored.request_id.into_owned(),
+            },
+            fingerprint: stored.fingerprint,
+            outcome: stored.outcome.into(),
+            expires_at: Moment(stored.expires_at),
+        }
+    }
+}
+
+impl<'a> From<&'a Remembered> for Remembered1<'a> {
+    fn from(remembered: &'a Remembered) -> Self {
+        Self {
+            fingerprint: remembered.fingerprint,
+            sequence: remembered.sequence.0,
+            outcome: (&remembered.outcome).into(),
+            expires_at: remembered.expires_at.0,
+        }
+    }
+}
+
+impl From<Remembered1<'_>> for Remembered {
+    fn from(stored: Remembered1<'_>) -> Self {
+        Self {
+            fingerprint: stored.fingerprint,
+            sequence: Sequence(stored.sequence),
+            outcome: stored.outcome.into(),
+            expires_at: Moment(stored.expires_at),
+        }
+    }
+}
