@@ -9,6 +9,7 @@
     missing_docs,
     clippy::all,
     clippy::pedantic,
+    clippy::allow_attributes_without_reason,
     reason = "generated and documented in the .proto files; `expect` would hold only while each lint fires"
 )]
 pub mod v1 {

@@ -3,6 +3,14 @@
 //!
 //! One harness builds all of it, so that Cedar is linked once.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that fails should stop where it fails"
+)]
+
 mod harness;
 
 mod cells;

@@ -93,7 +93,7 @@ fn a_half_applied_large_commit_is_completed() {
         .unwrap();
     for record in &records[1..300] {
         let keys::Place::Record(key) = keys::place(&big, record) else {
-            unreachable!()
+            panic!("checked before")
         };
         let value = admission::seal_put(record).unwrap().unwrap();
         state.database.insert(key, value).unwrap();
@@ -521,7 +521,7 @@ fn a_damaged_record_is_not_shown_and_can_be_healed_at_the_next_start() {
     {
         let state = state::State::open(&directory.path().join("sled"), 1 << 20).unwrap();
         let keys::Place::Record(key) = keys::place(&o2, &put_member("owner", 1)) else {
-            unreachable!()
+            panic!("checked before")
         };
         let mut value = state.database.get(&key).unwrap().unwrap().to_vec();
         value[50] ^= 1;
@@ -583,7 +583,7 @@ fn a_record_in_the_place_of_another_is_not_shown() {
     {
         let state = state::State::open(&directory.path().join("sled"), 1 << 20).unwrap();
         let keys::Place::Record(key) = keys::place(&o2, &put_member("someone", 1)) else {
-            unreachable!()
+            panic!("checked before")
         };
         let value = admission::seal_put(&put_member("else", 1))
             .unwrap()
