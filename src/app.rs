@@ -1,9 +1,9 @@
 //! The composition root: the one place where the parts are chosen and joined.
 
-use std::fs::{self, OpenOptions as FileOptions};
+use std::fs::{self, DirBuilder, OpenOptions as FileOptions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -95,11 +95,15 @@ impl App {
     /// Opens the store, compiles the catalogs, loads every organization and binds the listener.
     pub async fn start(settings: Settings) -> Result<Self, AppError> {
         let directory = settings.data_dir.clone();
-        fs::create_dir_all(&directory).map_err(|source| AppError::File {
-            action: "create",
-            path: directory.clone(),
-            source,
-        })?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&directory)
+            .map_err(|source| AppError::File {
+                action: "create",
+                path: directory.clone(),
+                source,
+            })?;
         let world: Arc<dyn World> = Arc::new(SystemWorld);
         let compiled = compiled_catalogs(&settings.catalogs)?;
         let options = OpenOptions {
@@ -160,7 +164,7 @@ impl App {
         }
         lines.push("call it as the operator, for example:".to_owned());
         lines.push(format!(
-            "  buf curl --protocol grpc --http2-prior-knowledge --schema proto \\\n    \
+            "  buf curl --protocol grpc --http2-prior-knowledge --reflect-header '*' \\\n    \
              -H \"authorization: Bearer $(cat {key})\" \\\n    \
              http://{address}/roster.v1.OrganizationService/ListOrganizations"
         ));

@@ -3,9 +3,11 @@
 //! Reading takes no lock. Writers of one organization take turns; publishing
 //! happens where the store says that a commit is durable, in its order.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use imbl::OrdSet;
 use papaya::HashMap;
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -45,6 +47,8 @@ impl Cell {
 #[derive(Default)]
 pub struct Registry {
     cells: HashMap<OrganizationId, Arc<Cell>>,
+    /// The same ids in order, for lists.
+    ids: ArcSwap<OrdSet<OrganizationId>>,
     /// Those who found organizations take turns.
     founding: Mutex<()>,
 }
@@ -78,6 +82,7 @@ impl Registry {
                     turn: Mutex::new(()),
                 };
                 self.cells.pin().insert(id.clone(), Arc::new(cell));
+                self.ids.rcu(|ids| ids.update(id.clone()));
             }
         }
     }
@@ -85,6 +90,7 @@ impl Registry {
     /// Forgets a deleted organization.
     pub fn forget(&self, id: &OrganizationId) {
         self.cells.pin().remove(id);
+        self.ids.rcu(|ids| ids.without(id));
     }
 
     /// Waits for the turn to found an organization.
@@ -94,14 +100,10 @@ impl Registry {
 
     /// Ids after `after`, ascending, at most `limit`.
     pub fn ids(&self, after: &str, limit: usize) -> Vec<OrganizationId> {
-        let cells = self.cells.pin();
-        let mut ids: Vec<OrganizationId> = cells
-            .keys()
-            .filter(|id| id.as_str() > after)
-            .cloned()
-            .collect();
-        ids.sort();
-        ids.truncate(limit);
-        ids
+        let beyond = (
+            Bound::Excluded(OrganizationId::new(after)),
+            Bound::Unbounded,
+        );
+        self.ids.load().range(beyond).take(limit).cloned().collect()
     }
 }
