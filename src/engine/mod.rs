@@ -29,6 +29,7 @@ mod reasons;
 mod rules;
 mod schema;
 mod snapshot;
+mod spelled_out;
 mod values;
 mod vocabulary;
 

@@ -75,8 +75,7 @@ impl Snapshot {
     /// Decides by asking Cedar, and says why.
     pub fn explain(&self, question: &Question<'_>) -> Result<Explanation, EvaluateError> {
         let standing = self.standing(question);
-        let id = standing.permissions_id();
-        let position = standing.position(id.as_ref());
+        let position = standing.position();
         let selected = self.select(question, &position);
         let response = self.ask(question, &position, &selected)?;
         let verdict = if allows(&response, &selected) {

@@ -18,6 +18,7 @@ use super::catalog::{CatalogError, CompiledCatalog};
 use super::entities::EntityError;
 use super::policies::{CompiledGrants, CompiledPolicy, PermissionsId, PrincipalScope};
 use super::question::Question;
+use super::spelled_out::SpelledOut;
 use super::vocabulary;
 use crate::domain::catalog::OWNER_ROLE;
 use crate::domain::change::RecordChange;
@@ -56,8 +57,8 @@ pub struct Snapshot {
     catalog: Arc<CompiledCatalog>,
     /// Roles that differ from the catalog's, and custom ones.
     roles: OrdMap<RoleId, Arc<CompiledGrants>>,
-    /// Permissions that overrides spell out, by content, with the number of overrides.
-    permissions: OrdMap<PermissionsId, (usize, Arc<CompiledGrants>)>,
+    /// What overrides spell out.
+    spelled_out: SpelledOut,
     /// What Cedar answered; shared with every organization that has only the
     /// catalog's policies.
     answers: Arc<Answers>,
@@ -79,7 +80,7 @@ impl Snapshot {
             ),
             catalog,
             roles: OrdMap::new(),
-            permissions: OrdMap::new(),
+            spelled_out: SpelledOut::default(),
             answers,
         };
         let mut own_answers = false;
@@ -89,7 +90,7 @@ impl Snapshot {
             own_answers = true;
         }
         for member in organization.members.values() {
-            own_answers |= snapshot.hold_permissions(member)?;
+            own_answers |= snapshot.spelled_out.put(&snapshot.catalog, member)?;
         }
         if own_answers {
             snapshot.answers = Arc::new(Answers::new(snapshot.catalog.catalog()));
@@ -110,7 +111,7 @@ impl Snapshot {
             organization: self.organization.clone(),
             catalog: Arc::clone(&self.catalog),
             roles: self.roles.clone(),
-            permissions: self.permissions.clone(),
+            spelled_out: self.spelled_out.clone(),
             answers: Arc::clone(&self.answers),
         };
         let mut other_policies = false;
@@ -127,16 +128,9 @@ impl Snapshot {
                 }
                 RecordChange::PutMember(member) => {
                     let shared = Arc::ptr_eq(&next.answers, &next.catalog.answers);
-                    other_policies |= next.hold_permissions(member)? && shared;
-                    if let Some(before) = self.organization.members.get(member.user.as_str()) {
-                        next.release_permissions(before);
-                    }
+                    other_policies |= next.spelled_out.put(&next.catalog, member)? && shared;
                 }
-                RecordChange::DeleteMember(user) => {
-                    if let Some(before) = self.organization.members.get(user.as_str()) {
-                        next.release_permissions(before);
-                    }
-                }
+                RecordChange::DeleteMember(user) => next.spelled_out.remove(user.as_str()),
                 RecordChange::PutProfile(_)
                 | RecordChange::PutProject(_)
                 | RecordChange::DeleteProject(_)
@@ -177,8 +171,7 @@ impl Snapshot {
     /// Decides, from memory where Cedar has answered for this position before.
     pub fn decide(&self, question: &Question<'_>) -> Result<Verdict, EvaluateError> {
         let standing = self.standing(question);
-        let id = standing.permissions_id();
-        let position = standing.position(id.as_ref());
+        let position = standing.position();
         let cell = Cell {
             action: question.action,
             resource_type: question.resource.resource_type,
@@ -206,8 +199,7 @@ impl Snapshot {
     /// Decides by asking Cedar, whatever is remembered.
     pub fn evaluate(&self, question: &Question<'_>) -> Result<Verdict, EvaluateError> {
         let standing = self.standing(question);
-        let id = standing.permissions_id();
-        let position = standing.position(id.as_ref());
+        let position = standing.position();
         let selected = self.select(question, &position);
         let response = self.ask(question, &position, &selected)?;
         Ok(verdict(allows(&response, &selected)))
@@ -224,8 +216,9 @@ impl Snapshot {
             return Standing {
                 member,
                 owner: self.owns(member),
-                replaced: None,
+                overridden: false,
                 project_roles: &[],
+                permissions: None,
             };
         };
         let replaced = member.overrides.get(project.id.as_str());
@@ -236,8 +229,10 @@ impl Snapshot {
         Standing {
             member: Some(member),
             owner: self.owns(Some(member)),
-            replaced,
+            overridden: replaced.is_some(),
             project_roles,
+            permissions: replaced
+                .and_then(|_| self.spelled_out.of(question.principal, project.id.as_str())),
         }
     }
 
@@ -286,7 +281,10 @@ impl Snapshot {
                     .filter(covers),
             );
         }
-        if let Some((_, grants)) = position.permissions.and_then(|id| self.permissions.get(id)) {
+        if let Some(grants) = position
+            .permissions
+            .and_then(|id| self.spelled_out.grants(id))
+        {
             selected.extend(grants.on_project.iter().filter(covers));
         }
         selected
@@ -343,84 +341,31 @@ impl Snapshot {
             .iter()
             .chain(built_in.into_values().flat_map(|grants| grants.iter()))
             .chain(self.roles.values().flat_map(|grants| grants.iter()))
-            .chain(
-                self.permissions
-                    .values()
-                    .flat_map(|(_, grants)| grants.iter()),
-            )
-    }
-
-    /// Compiles what a member's overrides spell out; whether there is any.
-    fn hold_permissions(&mut self, member: &Member) -> Result<bool, CompileError> {
-        let mut any = false;
-        for replaced in member
-            .overrides
-            .values()
-            .filter(|replaced| !replaced.permissions.is_empty())
-        {
-            any = true;
-            let id = PermissionsId::of(&replaced.permissions);
-            let held = match self.permissions.get(&id) {
-                Some((count, grants)) => (count + 1, Arc::clone(grants)),
-                None => (
-                    1,
-                    self.catalog
-                        .compile_permissions(&id, &replaced.permissions)?,
-                ),
-            };
-            self.permissions.insert(id, held);
-        }
-        Ok(any)
-    }
-
-    fn release_permissions(&mut self, member: &Member) {
-        for replaced in member
-            .overrides
-            .values()
-            .filter(|replaced| !replaced.permissions.is_empty())
-        {
-            let id = PermissionsId::of(&replaced.permissions);
-            match self.permissions.get(&id) {
-                Some((count, grants)) if *count > 1 => {
-                    let held = (count - 1, Arc::clone(grants));
-                    self.permissions.insert(id, held);
-                }
-                Some(_) => {
-                    self.permissions.remove(&id);
-                }
-                None => {}
-            }
-        }
+            .chain(self.spelled_out.policies())
     }
 }
 
 /// Where a principal stands towards a resource.
 pub(super) struct Standing<'a> {
     pub(super) member: Option<&'a Member>,
-    pub(super) owner: bool,
-    pub(super) replaced: Option<&'a crate::domain::organization::Override>,
-    pub(super) project_roles: &'a [RoleId],
+    owner: bool,
+    overridden: bool,
+    project_roles: &'a [RoleId],
+    permissions: Option<&'a PermissionsId>,
 }
 
 impl<'a> Standing<'a> {
-    /// The id of the permissions that the override spells out, if it does.
-    pub(super) fn permissions_id(&self) -> Option<PermissionsId> {
-        self.replaced
-            .filter(|replaced| !replaced.permissions.is_empty())
-            .map(|replaced| PermissionsId::of(&replaced.permissions))
-    }
-
     /// The position policies see.
-    pub(super) fn position(&self, permissions: Option<&'a PermissionsId>) -> Position<'a> {
+    pub(super) fn position(&self) -> Position<'a> {
         Position {
             owner: self.owner,
             suspended: self
                 .member
                 .is_some_and(|member| member.status == MemberStatus::Suspended),
-            overridden: self.replaced.is_some(),
+            overridden: self.overridden,
             roles: self.member.map_or(&[], |member| member.roles.as_slice()),
             project_roles: self.project_roles,
-            permissions,
+            permissions: self.permissions,
         }
     }
 }
