@@ -82,7 +82,7 @@ pub struct Settings {
     pub drain_seconds: u64,
 
     /// Refuse writes when less than this many MiB are free on the data directory's
-    /// file system; by default the larger of 256 MiB and a tenth of it.
+    /// file system; by default a tenth of it, between 256 MiB and 4 GiB.
     #[arg(long, env = "ROSTER_MINIMUM_FREE_MIB", value_name = "MIB")]
     pub minimum_free_mib: Option<u64>,
 

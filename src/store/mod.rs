@@ -164,7 +164,7 @@ pub enum CommitError {
     #[error("too many changes wait to be written")]
     Busy,
     /// The disk is full or nearly so; nothing happened.
-    #[error("the disk is full")]
+    #[error("the data directory's file system is nearly full; free some space")]
     Full,
     /// A record is larger than the store can hold; nothing happened.
     #[error("a record of {bytes} bytes is larger than the {limit} that the store holds")]

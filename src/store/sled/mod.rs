@@ -74,7 +74,7 @@ pub struct OpenOptions {
     /// After how many bytes of journal it is made durable in any case.
     pub checkpoint_bytes: u64,
     /// Below how many free bytes on the disk writes are answered with
-    /// [`CommitError::Full`]; `None` for 256 MiB or a tenth of it, whichever is more.
+    /// [`CommitError::Full`]; `None` for a tenth of it, between 256 MiB and 4 GiB.
     pub minimum_free_bytes: Option<u64>,
     /// How much of sled is kept in memory, in bytes.
     pub cache_bytes: u64,

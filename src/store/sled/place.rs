@@ -12,6 +12,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// The least room that is kept free, unless the operator says otherwise.
 const LEAST_FREE_BYTES: u64 = 256 * 1024 * 1024;
+const MOST_FREE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 
 /// File systems on which sled or `fdatasync` are known to misbehave.
 const DISTRUSTED: [(i128, &str); 7] = [
@@ -55,7 +56,8 @@ pub(super) fn pause_after(attempt: u128, wait: Duration) {
     }
 }
 
-/// What to keep free in this file system: 256 MiB or a tenth, whichever is more.
+/// What to keep free in this file system: a tenth, but at least 256 MiB, and at
+/// most 4 GiB, so that a large disk that others have filled still takes writes.
 pub(super) fn usual_minimum_free(directory: &File) -> io::Result<u64> {
     let room = rustix::fs::fstatvfs(directory)?;
     let tenth = room.f_blocks.saturating_mul(room.f_frsize) / 10;
