@@ -5,6 +5,8 @@
 //! Nothing in here changes in place: use cases produce a
 //! [`Change`](super::Change) and [`Organization::apply`] makes the next state.
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -265,6 +267,12 @@ impl Organization {
         }
     }
 
+    /// The registered resource of that type and id.
+    pub fn registered(&self, type_id: &str, id: &str) -> Option<&Arc<RegisteredResource>> {
+        let name: &dyn ResourceName = &(type_id, id);
+        self.resources.get(name)
+    }
+
     /// Features of the plan the organization is on.
     pub fn has_feature(&self, catalog: &Catalog, feature: &str) -> bool {
         catalog
@@ -305,5 +313,50 @@ impl ResourceKey {
             type_id: TypeId::new(type_id),
             id: ResourceId::new(id),
         }
+    }
+}
+
+/// Something that names a resource. Lets a map of keys be searched with borrowed
+/// text, so that a check allocates nothing to look for a registered resource.
+pub trait ResourceName {
+    /// The type and the id, in the order in which keys are sorted.
+    fn parts(&self) -> (&str, &str);
+}
+
+impl ResourceName for ResourceKey {
+    fn parts(&self) -> (&str, &str) {
+        (self.type_id.as_str(), self.id.as_str())
+    }
+}
+
+impl ResourceName for (&str, &str) {
+    fn parts(&self) -> (&str, &str) {
+        *self
+    }
+}
+
+impl<'a> Borrow<dyn ResourceName + 'a> for ResourceKey {
+    fn borrow(&self) -> &(dyn ResourceName + 'a) {
+        self
+    }
+}
+
+impl PartialEq for dyn ResourceName + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for dyn ResourceName + '_ {}
+
+impl PartialOrd for dyn ResourceName + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for dyn ResourceName + '_ {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.parts().cmp(&other.parts())
     }
 }

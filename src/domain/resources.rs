@@ -184,8 +184,7 @@ impl Organization {
 
     /// The registered resource of that type and id.
     pub fn resource(&self, type_id: &str, id: &str) -> Result<&Arc<RegisteredResource>, Refusal> {
-        self.resources
-            .get(&ResourceKey::new(type_id, id))
+        self.registered(type_id, id)
             .ok_or_else(|| Refusal::NotFound {
                 kind: "registered resource",
                 id: shown(id),

@@ -10,7 +10,7 @@ use crate::domain::catalog::{
     Action, ActionIndex, MEMBER_TYPE, ORGANIZATION_TYPE, PROJECT_TYPE, ResourceType, TypeIndex,
 };
 use crate::domain::identifiers::identifier_fault;
-use crate::domain::organization::{Organization, Project, ResourceKey};
+use crate::domain::organization::Project;
 use crate::domain::refusal::{Fault, Violation};
 use crate::domain::value::Record;
 
@@ -226,7 +226,7 @@ impl Snapshot {
         findings: &mut Findings,
     ) -> (Option<&'a Project>, Option<&'a str>) {
         let organization = self.organization();
-        if let Some(registered) = registered(organization, raw) {
+        if let Some(registered) = organization.registered(raw.resource_type, raw.resource_id) {
             let project = registered
                 .project
                 .as_ref()
@@ -271,17 +271,6 @@ impl Snapshot {
             .collect();
         names.join(", ")
     }
-}
-
-fn registered<'a>(
-    organization: &'a Organization,
-    raw: &RawQuestion<'_>,
-) -> Option<&'a crate::domain::organization::RegisteredResource> {
-    if organization.resources.is_empty() {
-        return None;
-    }
-    let key = ResourceKey::new(raw.resource_type, raw.resource_id);
-    organization.resources.get(&key).map(AsRef::as_ref)
 }
 
 fn check_principal(raw: &RawQuestion<'_>, findings: &mut Findings) {

@@ -17,6 +17,7 @@ mod cells;
 mod control_plane;
 mod coverage;
 mod export_law;
+mod growth;
 mod hostile;
 mod process;
 mod properties;

@@ -61,7 +61,7 @@ pub(super) fn pause_after(attempt: u128, wait: Duration) {
 pub(super) fn usual_minimum_free(directory: &File) -> io::Result<u64> {
     let room = rustix::fs::fstatvfs(directory)?;
     let tenth = room.f_blocks.saturating_mul(room.f_frsize) / 10;
-    Ok(tenth.max(LEAST_FREE_BYTES))
+    Ok(tenth.clamp(LEAST_FREE_BYTES, MOST_FREE_BYTES))
 }
 
 /// How many bytes may still be written.
