@@ -177,19 +177,17 @@ impl Snapshot {
             resource_type: question.resource.resource_type,
             owns: question.resource.owner == Some(question.principal),
         };
-        let recalled = standing
-            .member
-            .and_then(|_| self.answers.recall(&position, cell));
-        if let Some(allow) = recalled {
+        // A stranger stands where a member stands who holds nothing: no policy that
+        // looks at the position alone can tell them apart.
+        if let Some(allow) = self.answers.recall(&position, cell) {
             return Ok(verdict(allow));
         }
         let selected = self.select(question, &position);
         let response = self.ask(question, &position, &selected)?;
         let allow = allows(&response, &selected);
-        if standing.member.is_some()
-            && selected
-                .iter()
-                .all(|policy| policy.depends_on_position_only)
+        if selected
+            .iter()
+            .all(|policy| policy.depends_on_position_only)
         {
             self.answers.remember(&position, cell, allow);
         }

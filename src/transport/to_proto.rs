@@ -9,7 +9,7 @@ use crate::domain::change::{Outcome, etag};
 use crate::domain::identifiers::{ActionId, RoleId};
 use crate::domain::organization::{
     Member, MemberStatus, Moment, Organization, Override, Profile, Project, RegisteredResource,
-    Role,
+    Role, Version,
 };
 use crate::domain::permissions::{Permissions, When};
 use crate::engine::{Reason, ReasonCode, Verdict};
@@ -154,7 +154,7 @@ pub fn role(organization: &Organization, catalog: &Catalog, id: &str) -> Option<
             permissions: Some(permissions(&built_in.permissions)),
             effective_actions: effective_actions(catalog, &built_in.permissions),
             create_time: None,
-            etag: String::new(),
+            etag: etag(Version(0)),
         }),
     }
 }
