@@ -56,6 +56,10 @@ fn check(folder: &std::path::Path) -> bool {
             );
             true
         }
+        Err(AppError::Cedar { problem, .. }) => {
+            eprintln!("{problem}");
+            false
+        }
         Err(error) => {
             eprintln!("{}", told(&error));
             false

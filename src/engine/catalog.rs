@@ -9,7 +9,7 @@ use cedar_policy::{Entity, EntityTypeName, EntityUid, PolicySet, ValidationMode,
 
 use super::answers::Answers;
 use super::policies::{self, BuildError, CompiledGrants, CompiledPolicy, PermissionsId};
-use super::rules::{self, Author};
+use super::rules::{self, Author, RuleFault};
 use super::{schema, vocabulary};
 use crate::domain::Catalog;
 use crate::domain::catalog::{ActionIndex, RulesText, TypeIndex};
@@ -22,14 +22,9 @@ pub enum CatalogError {
     /// The types and actions make no schema.
     #[error("the catalog makes no Cedar schema: {0}")]
     Schema(String),
-    /// A file of rules is wrong.
-    #[error("{path}: {}", .problems.join("; "))]
-    Rules {
-        /// The file.
-        path: String,
-        /// Every fault in it.
-        problems: Vec<String>,
-    },
+    /// A file of rules is wrong; every fault in it.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Rules(Vec<RuleFault>),
     /// A policy could not be built.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -68,9 +63,10 @@ impl CompiledCatalog {
     /// Compiles and validates a catalog with the rules that all products share.
     pub fn compile(catalog: Arc<Catalog>, base: &RulesText) -> Result<Self, CatalogError> {
         let compiled_schema = schema::compile(&catalog)?;
-        let mut all_rules = rules::compile(&catalog, base, Author::Base)?;
+        let validator = Validator::new(compiled_schema.schema);
+        let mut all_rules = rules::compile(&catalog, &validator, base, Author::Base)?;
         if let Some(own) = &catalog.rules {
-            all_rules.extend(rules::compile(&catalog, own, Author::Product)?);
+            all_rules.extend(rules::compile(&catalog, &validator, own, Author::Product)?);
         }
         let mut roles = HashMap::new();
         for role in &catalog.roles {
@@ -81,7 +77,7 @@ impl CompiledCatalog {
             actions: action_vocabulary(&catalog),
             types: type_vocabulary(&catalog)?,
             answers: Arc::new(Answers::new(&catalog)),
-            validator: Validator::new(compiled_schema.schema),
+            validator,
             schema_text: compiled_schema.text,
             rules: all_rules,
             roles,

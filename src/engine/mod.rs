@@ -38,4 +38,5 @@ pub use export::{CedarRequest, Export, PolicyText};
 pub use policies::PolicySource;
 pub use question::{AskedResource, Question, RawQuestion};
 pub use reasons::{Explanation, Reason, ReasonCode};
+pub use rules::RuleFault;
 pub use snapshot::{CompileError, EvaluateError, Snapshot, Verdict};

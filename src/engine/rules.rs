@@ -9,8 +9,9 @@ use std::str::FromStr;
 
 use cedar_policy::{
     ActionConstraint, Effect, EntityUid, Policy, PolicyId, PolicySet, PrincipalConstraint,
-    ResourceConstraint,
+    ResourceConstraint, ValidationMode, Validator,
 };
+use miette::Diagnostic;
 
 use super::catalog::CatalogError;
 use super::policies::{ActionMask, CompiledPolicy, PolicySource, PrincipalScope};
@@ -27,47 +28,100 @@ pub(super) enum Author {
     Product,
 }
 
-/// Parses and classifies a file of rules; reports every fault in it.
+/// One thing wrong with a file of rules.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[error("{path}:{line}: {message}")]
+pub struct RuleFault {
+    /// The file, as the reader of the message knows it.
+    pub path: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// Parses, validates and classifies a file of rules; reports every fault in it.
 pub(super) fn compile(
     catalog: &Catalog,
+    validator: &Validator,
     rules: &RulesText,
     author: Author,
 ) -> Result<Vec<CompiledPolicy>, CatalogError> {
-    let parsed = PolicySet::from_str(&rules.text).map_err(|error| CatalogError::Rules {
+    let fault = |offset: Option<usize>, message: String| RuleFault {
         path: rules.path.clone(),
-        problems: parse_problems(&error),
+        line: line_of(&rules.text, offset.unwrap_or_default()),
+        message,
+    };
+    let parsed = PolicySet::from_str(&rules.text).map_err(|errors| {
+        let faults = errors
+            .iter()
+            .map(|error| fault(offset_of(error), error.to_string()));
+        CatalogError::Rules(faults.collect())
     })?;
-    let mut problems = Vec::new();
-    if parsed.num_of_templates() > 0 {
-        problems.push("templates are not used here; write policies".to_owned());
+    let mut faults = Vec::new();
+    let validated = validator.validate(&parsed, ValidationMode::Strict);
+    for error in validated.validation_errors() {
+        faults.push(fault(
+            offset_of(error),
+            without_policy_name(&error.to_string()),
+        ));
     }
-    let mut compiled = Vec::new();
+    for template in parsed.templates() {
+        let offset = template.as_ref().loc().map(|place| place.start());
+        faults.push(fault(
+            offset,
+            "templates are not used here; write a policy".to_owned(),
+        ));
+    }
+    let mut compiled: Vec<CompiledPolicy> = Vec::new();
     for policy in parsed.policies() {
+        let offset = policy.as_ref().loc().map(|place| place.start());
         match classify(catalog, policy, author) {
+            Ok(rule)
+                if compiled
+                    .iter()
+                    .any(|known| known.policy.id() == rule.policy.id()) =>
+            {
+                faults.push(fault(
+                    offset,
+                    format!("another rule has the id `{}`", rule.policy.id()),
+                ));
+            }
             Ok(rule) => compiled.push(rule),
-            Err(problem) => problems.push(problem),
+            Err(problem) => faults.push(fault(offset, problem)),
         }
     }
     compiled.sort_by(|left, right| left.policy.id().cmp(right.policy.id()));
-    for pair in compiled.windows(2) {
-        if let [first, second] = pair
-            && first.policy.id() == second.policy.id()
-        {
-            problems.push(format!("two rules have the id `{}`", first.policy.id()));
-        }
-    }
-    if problems.is_empty() {
+    faults.sort();
+    if faults.is_empty() {
         Ok(compiled)
     } else {
-        Err(CatalogError::Rules {
-            path: rules.path.clone(),
-            problems,
-        })
+        Err(CatalogError::Rules(faults))
     }
 }
 
-fn parse_problems(errors: &cedar_policy::ParseErrors) -> Vec<String> {
-    errors.iter().map(ToString::to_string).collect()
+/// Where in the text an error of Cedar points.
+fn offset_of(error: &impl Diagnostic) -> Option<usize> {
+    error.labels()?.next().map(|label| label.offset())
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.bytes()
+        .take(offset)
+        .filter(|byte| *byte == b'\n')
+        .count()
+        + 1
+}
+
+/// Cedar names policies of a text by their number; the line says it better.
+fn without_policy_name(message: &str) -> String {
+    match message
+        .strip_prefix("for policy `")
+        .and_then(|rest| rest.split_once("`, "))
+    {
+        Some((_, rest)) => rest.to_owned(),
+        None => message.to_owned(),
+    }
 }
 
 fn classify(catalog: &Catalog, policy: &Policy, author: Author) -> Result<CompiledPolicy, String> {
