@@ -83,10 +83,17 @@ impl Snapshot {
             }
             return Ok(entities);
         }
+        // A position other than the principal's own: what would be, were there no override.
+        let supposed = position.overridden != self.standing(question).replaced.is_some();
         for user in self.mentioned_users(question) {
-            if let Some(member) = self.organization().members.get(user.as_str()) {
-                entities.push(self.user(member)?);
-            }
+            let Some(member) = self.organization().members.get(user.as_str()) else {
+                continue;
+            };
+            entities.push(if supposed && user == question.principal {
+                positioned_user(question.principal, position, question.resource.project)?
+            } else {
+                self.user(member)?
+            });
         }
         if let Some(project) = question.resource.project
             && self.type_id(question) != PROJECT_TYPE

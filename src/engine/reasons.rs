@@ -10,7 +10,7 @@ use super::answers::Position;
 use super::policies::{CompiledPolicy, PolicySource};
 use super::question::{AskedResource, Question};
 use super::snapshot::{EvaluateError, Snapshot, Verdict, allows, failed_forbids, failed_policy};
-use crate::domain::catalog::OWNER_ROLE;
+use crate::domain::catalog::{Level, OWNER_ROLE};
 
 /// The kind of reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +92,8 @@ impl Snapshot {
                     .reason()
                     .any(|id| id == policy.policy.id())
             })
+            // Cedar allows where a forbidding policy fails, and names what permits.
+            .filter(|policy| verdict == Verdict::Allow || policy.forbids())
             .chain(failed_forbids(&response, &selected))
             .collect();
         determining.sort_by(|left, right| left.policy.id().cmp(right.policy.id()));
@@ -205,10 +207,16 @@ impl Snapshot {
                 "the member may do it to resources of their own, and this one is not",
             ));
         }
-        if selected
-            .iter()
-            .any(|policy| !policy.forbids() && !policy.depends_on_position_only)
-        {
+        // In an overridden project, what the organization's roles give does not
+        // count there, whatever their conditions say.
+        let set_aside = |policy: &CompiledPolicy| {
+            position.overridden
+                && matches!(policy.source, PolicySource::Role(_))
+                && self.is_project_level(question)
+        };
+        if selected.iter().any(|policy| {
+            !policy.forbids() && !policy.depends_on_position_only && !set_aside(policy)
+        }) {
             reasons.push(reason(
                 ReasonCode::ConditionFailed,
                 "it is granted under a condition that does not hold here",
@@ -221,6 +229,13 @@ impl Snapshot {
             ));
         }
         Ok(reasons)
+    }
+
+    fn is_project_level(&self, question: &Question<'_>) -> bool {
+        let actions = &self.catalog().catalog().actions;
+        actions
+            .get(usize::from(question.action.0))
+            .is_some_and(|action| action.level == Level::Project)
     }
 
     fn without_override<'a>(

@@ -1,5 +1,7 @@
 //! From the words of the use cases to messages.
 
+use std::collections::BTreeSet;
+
 use prost_types::Timestamp;
 
 use crate::application::revision::token;
@@ -203,7 +205,7 @@ pub fn permissions(given: &Permissions) -> v1::Permissions {
     message
 }
 
-/// Every action that permissions can grant, under whatever circumstance.
+/// Every action that permissions can grant, under whatever circumstance, by name.
 fn effective_actions(catalog: &Catalog, permissions: &Permissions) -> Vec<String> {
     let mut actions = catalog.closure(permissions.actions.values().flatten());
     actions.extend(
@@ -213,11 +215,12 @@ fn effective_actions(catalog: &Catalog, permissions: &Permissions) -> Vec<String
             .filter(|(_, action)| permissions.every.contains(&action.level))
             .map(|(index, _)| index),
     );
-    actions
+    let names: BTreeSet<&ActionId> = actions
         .into_iter()
         .filter_map(|index| catalog.actions.get(usize::from(index.0)))
-        .map(|action: &Action| action.id.to_string())
-        .collect()
+        .map(|action: &Action| &action.id)
+        .collect();
+    names.into_iter().map(ToString::to_string).collect()
 }
 
 /// A level.
