@@ -1,6 +1,6 @@
 //! The composition root: the one place where the parts are chosen and joined.
 
-use std::fs::{self, OpenOptions as FileOptions};
+use std::fs::{self, File, OpenOptions as FileOptions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
@@ -103,6 +103,7 @@ impl App {
         let world: Arc<dyn World> = Arc::new(SystemWorld);
         let compiled = compiled_catalogs(&settings.catalogs)?;
         let options = OpenOptions {
+            lock_wait: settings.lock_wait(),
             minimum_free_bytes: settings
                 .minimum_free_mib
                 .map(|mib| mib.saturating_mul(1024 * 1024)),
@@ -160,7 +161,7 @@ impl App {
         }
         lines.push("call it as the operator, for example:".to_owned());
         lines.push(format!(
-            "  buf curl --protocol grpc --http2-prior-knowledge --schema proto \\\n    \
+            "  buf curl --protocol grpc --http2-prior-knowledge --reflect-header '*' \\\n    \
              -H \"authorization: Bearer $(cat {key})\" \\\n    \
              http://{address}/roster.v1.OrganizationService/ListOrganizations"
         ));
@@ -247,17 +248,29 @@ fn operator_key(directory: &Path, world: &dyn World) -> Result<(String, bool), A
                 .map(|byte| format!("{byte:02x}"))
                 .collect();
             let key = format!("{OPERATOR_KEY_PREFIX}{secret}");
-            let mut file = FileOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path)
-                .map_err(file_error("create"))?;
-            file.write_all(format!("{key}\n").as_bytes())
-                .map_err(file_error("write"))?;
-            file.sync_all().map_err(file_error("write"))?;
+            write_key(&path, &key).map_err(file_error("write"))?;
             Ok((key, true))
         }
         Err(source) => Err(file_error("read")(source)),
     }
+}
+
+/// Writes the key whole or not at all: a process that dies half way leaves no
+/// file that the next start would have to refuse.
+fn write_key(path: &Path, key: &str) -> io::Result<()> {
+    let unfinished = path.with_extension("key.new");
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = FileOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&unfinished)?;
+    file.write_all(format!("{key}\n").as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    path.parent()
+        .map_or(Ok(()), |directory| File::open(directory)?.sync_all())
 }
