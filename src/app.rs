@@ -1,9 +1,9 @@
 //! The composition root: the one place where the parts are chosen and joined.
 
-use std::fs::{self, DirBuilder, OpenOptions as FileOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions as FileOptions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -107,6 +107,7 @@ impl App {
         let world: Arc<dyn World> = Arc::new(SystemWorld);
         let compiled = compiled_catalogs(&settings.catalogs)?;
         let options = OpenOptions {
+            lock_wait: settings.lock_wait(),
             minimum_free_bytes: settings
                 .minimum_free_mib
                 .map(|mib| mib.saturating_mul(1024 * 1024)),
@@ -242,6 +243,7 @@ fn operator_key(directory: &Path, world: &dyn World) -> Result<(String, bool), A
             {
                 return Err(AppError::BadKey(path));
             }
+            warn_if_exposed(&path);
             Ok((key, false))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -251,17 +253,37 @@ fn operator_key(directory: &Path, world: &dyn World) -> Result<(String, bool), A
                 .map(|byte| format!("{byte:02x}"))
                 .collect();
             let key = format!("{OPERATOR_KEY_PREFIX}{secret}");
-            let mut file = FileOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path)
-                .map_err(file_error("create"))?;
-            file.write_all(format!("{key}\n").as_bytes())
-                .map_err(file_error("write"))?;
-            file.sync_all().map_err(file_error("write"))?;
+            write_key(&path, &key).map_err(file_error("write"))?;
             Ok((key, true))
         }
         Err(source) => Err(file_error("read")(source)),
     }
+}
+
+/// A key that others on the machine can read is no secret any more.
+fn warn_if_exposed(path: &Path) {
+    let exposed = fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0);
+    if exposed {
+        tracing::warn!(path = %path.display(), "the operator key can be read by others; chmod 600 it");
+    }
+}
+
+/// Writes the key whole or not at all: a process that dies half way leaves no
+/// file that the next start would have to refuse.
+fn write_key(path: &Path, key: &str) -> io::Result<()> {
+    let unfinished = path.with_extension("key.new");
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = FileOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&unfinished)?;
+    file.write_all(format!("{key}\n").as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    path.parent()
+        .map_or(Ok(()), |directory| File::open(directory)?.sync_all())
 }

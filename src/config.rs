@@ -81,6 +81,15 @@ pub struct Settings {
     )]
     pub drain_seconds: u64,
 
+    /// Seconds to wait at the start for another process to let the data directory go.
+    #[arg(
+        long,
+        env = "ROSTER_LOCK_WAIT_SECONDS",
+        value_name = "SECONDS",
+        default_value_t = 10
+    )]
+    pub lock_wait_seconds: u64,
+
     /// Refuse writes when less than this many MiB are free on the data directory's
     /// file system; by default a tenth of it, between 256 MiB and 4 GiB.
     #[arg(long, env = "ROSTER_MINIMUM_FREE_MIB", value_name = "MIB")]
@@ -106,6 +115,11 @@ impl Settings {
         Duration::from_secs(self.drain_seconds)
     }
 
+    /// How long another process may take to let the data directory go.
+    pub fn lock_wait(&self) -> Duration {
+        Duration::from_secs(self.lock_wait_seconds)
+    }
+
     /// The settings in effect, a line each, under the names they are set by.
     pub fn in_effect(&self) -> Vec<(&'static str, String)> {
         let catalogs: Vec<String> = self
@@ -119,6 +133,10 @@ impl Settings {
             ("ROSTER_CATALOGS", catalogs.join(",")),
             ("ROSTER_EXAMPLE", self.example.to_string()),
             ("ROSTER_DRAIN_SECONDS", self.drain_seconds.to_string()),
+            (
+                "ROSTER_LOCK_WAIT_SECONDS",
+                self.lock_wait_seconds.to_string(),
+            ),
             (
                 "ROSTER_MINIMUM_FREE_MIB",
                 self.minimum_free_mib

@@ -159,7 +159,7 @@ impl Checks {
                 self.fault(
                     format!("{path}.condition"),
                     Fault::UnknownReference,
-                    format!("catalog `{}` has no such condition", catalog.id),
+                    format!("names no condition of catalog `{}`", catalog.id),
                 );
             }
             named.push((
@@ -194,7 +194,7 @@ impl Checks {
                     self.fault(
                         path,
                         Fault::UnknownAction,
-                        format!("catalog `{}` has no such action", catalog.id),
+                        format!("names no action of catalog `{}`", catalog.id),
                     );
                 }
                 Some((_, action)) if place == Place::Override && action.level == Level::Account => {

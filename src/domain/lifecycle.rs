@@ -47,7 +47,7 @@ pub fn found(
         checks.fault(
             "plan",
             Fault::UnknownReference,
-            format!("catalog `{}` has no such plan", catalog.id),
+            format!("names no plan of catalog `{}`", catalog.id),
         );
         return Err(checks
             .finish()
@@ -126,7 +126,7 @@ impl Organization {
             checks.fault(
                 "plan",
                 Fault::UnknownReference,
-                format!("catalog `{}` has no such plan", catalog.id),
+                format!("names no plan of catalog `{}`", catalog.id),
             );
         }
         checks.finish()?;

@@ -50,17 +50,18 @@ pub fn allowed(organization: &Organization, catalog: &Catalog, case: &Case<'_>) 
     leaving || held(organization, catalog, member, action.level, case)
 }
 
-/// Nobody removes, suspends or demotes the owner, who can't leave either.
+/// Nobody removes, suspends or demotes the owner, who can't leave either; and
+/// nobody leaves in another's place.
 fn forbidden(organization: &Organization, action: &str, case: &Case<'_>) -> bool {
-    case.resource_type == MEMBER_TYPE
-        && organization.is_owner(case.resource_id)
-        && [
-            "ChangeMemberRole",
-            "RemoveMember",
-            "SuspendMember",
-            "LeaveOrganization",
-        ]
-        .contains(&action)
+    let of_owner = [
+        "ChangeMemberRole",
+        "RemoveMember",
+        "SuspendMember",
+        "LeaveOrganization",
+    ];
+    let untouchable = organization.is_owner(case.resource_id) && of_owner.contains(&action);
+    let in_place_of_another = action == "LeaveOrganization" && case.resource_id != case.user;
+    case.resource_type == MEMBER_TYPE && (untouchable || in_place_of_another)
 }
 
 fn held(
@@ -82,7 +83,7 @@ fn held(
     let Some(project) = case.project else {
         return on_organization();
     };
-    match member.overrides.get(project.id.as_str()) {
+    match member.override_on(project) {
         Some(replaced) => {
             replaced.roles.iter().any(|role| grants(role.as_str()))
                 || grants_it(catalog, &replaced.permissions, level, case)

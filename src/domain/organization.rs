@@ -298,6 +298,15 @@ impl Member {
         }
     }
 
+    /// The override that counts on `project`. One that was set for a member who has
+    /// since lost every role beneath it rests: there is nothing left to replace,
+    /// and an override is no way in.
+    pub fn override_on(&self, project: &Project) -> Option<&Override> {
+        let replaced = self.overrides.get(project.id.as_str())?;
+        let beneath = !self.roles.is_empty() || !self.roles_on_project(project).is_empty();
+        beneath.then_some(replaced)
+    }
+
     /// The default roles that the next new project gets.
     pub fn current_default_roles(&self) -> &[RoleId] {
         self.default_roles

@@ -196,7 +196,7 @@ impl Organization {
             None => checks.fault(
                 "type",
                 Fault::UnknownResourceType,
-                format!("catalog `{}` has no such resource type", catalog.id),
+                format!("names no resource type of catalog `{}`", catalog.id),
             ),
             Some((_, found)) if found.built_in => {
                 checks.fault(

@@ -84,7 +84,7 @@ impl Snapshot {
             return Ok(entities);
         }
         // A position other than the principal's own: what would be, were there no override.
-        let supposed = position.overridden != self.standing(question).replaced.is_some();
+        let supposed = *position != self.standing(question).position();
         for user in self.mentioned_users(question) {
             let Some(member) = self.organization().members.get(user.as_str()) else {
                 continue;
@@ -211,7 +211,9 @@ impl Snapshot {
         let overridden = member
             .overrides
             .keys()
-            .map(|project| project_expression(project.as_str()));
+            .filter_map(|id| self.organization().projects.get(id.as_str()))
+            .filter(|project| member.override_on(project).is_some())
+            .map(|project| project_expression(project.id.as_str()));
         let attributes = [(
             OVERRIDDEN.to_owned(),
             RestrictedExpression::new_set(overridden),
@@ -241,7 +243,7 @@ impl Snapshot {
         }
         for project in self.organization().projects.values() {
             let id = project.id.as_str();
-            let (roles, permissions) = match member.overrides.get(id) {
+            let (roles, permissions) = match member.override_on(project) {
                 Some(replaced) => (replaced.roles.as_slice(), Some(&replaced.permissions)),
                 None => (member.roles_on_project(project), None),
             };

@@ -118,7 +118,7 @@ impl Snapshot {
                 "action",
                 Fault::UnknownAction,
                 format!(
-                    "catalog `{}` has no such action",
+                    "names no action of catalog `{}`",
                     self.catalog().catalog().id
                 ),
             ));
@@ -147,7 +147,7 @@ impl Snapshot {
                 "resource.type",
                 Fault::UnknownResourceType,
                 format!(
-                    "catalog `{}` has no such resource type",
+                    "names no resource type of catalog `{}`",
                     self.catalog().catalog().id
                 ),
             ));

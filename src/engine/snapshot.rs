@@ -219,7 +219,7 @@ impl Snapshot {
                 permissions: None,
             };
         };
-        let replaced = member.overrides.get(project.id.as_str());
+        let replaced = member.override_on(project);
         let project_roles = match replaced {
             Some(replaced) => replaced.roles.as_slice(),
             None => member.roles_on_project(project),

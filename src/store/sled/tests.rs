@@ -16,8 +16,8 @@ use std::sync::mpsc;
 use tempfile::TempDir;
 
 use super::*;
-use crate::store::conformance::{Fixture, conformance};
-use crate::store::samples::create;
+use crate::store::conformance::{Fixture, conformance, make};
+use crate::store::samples::{create, idempotency};
 
 struct OnDisk(TempDir);
 
@@ -67,6 +67,23 @@ fn refusal(directory: &Path, options: OpenOptions) -> OpenError {
     match SledStore::open(directory, options) {
         Ok(_) => panic!("the store opened"),
         Err(refusal) => refusal,
+    }
+}
+
+/// A store with commits 1 to `count`, closed.
+fn written(count: u64, options: &OpenOptions) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), 1, count, options);
+    directory
+}
+
+/// Opens, makes the commits `from` to `to`, one after another, and closes.
+fn write(directory: &Path, from: u64, to: u64, options: &OpenOptions) {
+    let store = SledStore::open(directory, options.clone()).unwrap();
+    for number in from..=to {
+        let mut next = create(&format!("o{number}"));
+        next.idempotency = Some(idempotency(&format!("o{number}"), "r", 5_000));
+        assert_eq!(make(&store, next).unwrap(), Sequence(number));
     }
 }
 

@@ -428,7 +428,6 @@ async fn nobody_gets_in_by_an_override_alone() {
 }
 
 #[tokio::test]
-#[ignore = "bug: an override outlives the last role it stands on, and keeps granting"]
 async fn an_override_gives_nothing_once_the_member_has_no_role_below_it() {
     let team = team_with_projects().await;
     team.add("vera", &["viewer"]).await;

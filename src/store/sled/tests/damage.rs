@@ -4,24 +4,7 @@ use super::*;
 use crate::domain::organization::Version;
 use crate::store::conformance::{everything, make};
 use crate::store::record::Entry;
-use crate::store::samples::{commit, idempotency, organization, put_member, put_profile};
-
-/// A store with commits 1 to `count`, closed.
-fn written(count: u64, options: &OpenOptions) -> TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    write(directory.path(), 1, count, options);
-    directory
-}
-
-/// Opens, makes the commits `from` to `to`, one after another, and closes.
-fn write(directory: &Path, from: u64, to: u64, options: &OpenOptions) {
-    let store = SledStore::open(directory, options.clone()).unwrap();
-    for number in from..=to {
-        let mut next = create(&format!("o{number}"));
-        next.idempotency = Some(idempotency(&format!("o{number}"), "r", 5_000));
-        assert_eq!(make(&store, next).unwrap(), Sequence(number));
-    }
-}
+use crate::store::samples::{commit, organization, put_member, put_profile};
 
 /// Commits 1 to `applied` are in sled, 1 to `appended` in the journal: what a crash leaves.
 fn crashed(applied: u64, appended: u64, options: &OpenOptions) -> TempDir {

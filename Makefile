@@ -1,0 +1,23 @@
+# What people and CI run. `make test` needs Rust and bash; it installs the rest.
+
+.PHONY: build run test lint tools ci
+
+build:
+	cargo build --locked
+
+run:
+	cargo run --locked -- serve --data-dir data --example
+
+# The public tools that the tests run, under target/tools.
+tools:
+	bash tests/tools.sh
+
+test: tools
+	cargo test --locked
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+
+ci: lint test
