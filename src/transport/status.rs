@@ -38,7 +38,7 @@ pub fn of(error: Error) -> Status {
     }
     let mut details = details(reason);
     let message = match &error {
-        Error::Commit(problem) => problem.to_string(),
+        Error::Commit(problem) => commit_message(problem),
         Error::Refused(Refusal::Invalid(violations)) => {
             details.set_bad_request(violations.iter().map(field_violation).collect::<Vec<_>>());
             error.to_string()
@@ -49,6 +49,23 @@ pub fn of(error: Error) -> Status {
         details.set_retry_info(Some(RETRY_DELAY));
     }
     with_details(code, &message, details)
+}
+
+/// What a client reads of a change that was not stored. What the store says of
+/// itself, such as a path, is for the log.
+fn commit_message(problem: &CommitError) -> String {
+    match problem {
+        CommitError::Unavailable(_) => "the store takes no writes".to_owned(),
+        CommitError::Unknown(_) => {
+            "it is unknown whether the change was made; repeat it with the same `request_id`"
+                .to_owned()
+        }
+        CommitError::Conflict
+        | CommitError::AlreadyDone(_)
+        | CommitError::Busy
+        | CommitError::Full
+        | CommitError::TooLarge { .. } => problem.to_string(),
+    }
 }
 
 /// A status as a message, for an item of a batch.
@@ -192,7 +209,9 @@ mod tests {
     #[test]
     fn what_went_wrong_inside_is_never_sent() {
         let problem = CommitError::Unavailable("open /secret/path failed".to_owned());
-        assert_eq!(of(Error::Commit(problem)).code(), Code::Unavailable);
+        let status = of(Error::Commit(problem));
+        assert_eq!(status.code(), Code::Unavailable);
+        assert!(!status.message().contains("secret"), "{status:?}");
         let read = crate::store::ReadError::Damaged("bytes of a member".to_owned());
         let status = of(Error::Read(read));
         assert!(!status.message().contains("bytes"), "{status:?}");

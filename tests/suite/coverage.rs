@@ -2,8 +2,8 @@
 //! served without the key but health, and every published reason occurs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use prost::bytes::{Buf as _, BufMut as _, Bytes};
 use prost_reflect::{DescriptorPool, MessageDescriptor, MethodDescriptor};
@@ -102,7 +102,9 @@ pub async fn call(
 
 /// The descriptors of Roster's services and messages.
 pub fn descriptors() -> DescriptorPool {
-    DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("descriptors")
+    static POOL: OnceLock<DescriptorPool> = OnceLock::new();
+    POOL.get_or_init(|| DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("descriptors"))
+        .clone()
 }
 
 /// Every method of Roster's own services.
