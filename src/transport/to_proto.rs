@@ -218,11 +218,13 @@ fn effective_actions(catalog: &Catalog, permissions: &Permissions) -> Vec<String
             .filter(|(_, action)| permissions.every.contains(&action.level))
             .map(|(index, _)| index),
     );
-    actions
+    let mut names: Vec<String> = actions
         .into_iter()
         .filter_map(|index| catalog.actions.get(usize::from(index.0)))
         .map(|action: &Action| action.id.to_string())
-        .collect()
+        .collect();
+    names.sort();
+    names
 }
 
 /// A level.
