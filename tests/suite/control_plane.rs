@@ -87,7 +87,7 @@ fn mask(paths: &[&str]) -> Option<FieldMask> {
 /// ann with roles everywhere, bea with nothing, sue suspended; projects in use,
 /// archived and empty; a custom role that nobody holds and an edited built-in one;
 /// resources of ann's.
-async fn nursery(daemon: &Daemon, organization: &str) {
+pub async fn nursery(daemon: &Daemon, organization: &str) {
     macro_rules! make {
         ($service:ident . $method:ident ( $message:ident { $($field:ident : $value:expr),* })) => {
             ok!(daemon.$service.$method(v1::$message {
@@ -144,7 +144,7 @@ async fn nursery(daemon: &Daemon, organization: &str) {
 }
 
 /// All there is to read of an organization, without revisions.
-async fn picture(daemon: &Daemon, organization: &str) -> String {
+pub async fn picture(daemon: &Daemon, organization: &str) -> String {
     macro_rules! read {
         ($service:ident . $method:ident ( $message:ident { $($field:ident : $value:expr),* })) => {
             daemon.$service().$method(v1::$message {
@@ -255,10 +255,10 @@ async fn etag(daemon: &Daemon, organization: &str, of: Of) -> String {
 
 /// A change that succeeds in a [`nursery`]: its method, what its etag is of, and
 /// its message.
-struct Case {
-    method: &'static str,
+pub struct Case {
+    pub method: &'static str,
     of: Of,
-    message: DynamicMessage,
+    pub message: DynamicMessage,
 }
 
 macro_rules! cases {
@@ -279,7 +279,7 @@ macro_rules! cases {
 }
 
 /// A change through each RPC that makes one, for a nursery of that id.
-fn changes(organization: &str) -> Vec<Case> {
+pub fn changes(organization: &str) -> Vec<Case> {
     let bed = || "Bed".to_owned();
     let mut cases = cases! { organization;
         OrganizationService.UpdateOrganization, Of::Organization, UpdateOrganizationRequest { display_name: "New" };
