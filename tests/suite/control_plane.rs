@@ -592,7 +592,7 @@ async fn a_request_id_is_remembered_for_a_day_and_not_a_moment_longer() {
         "REQUEST_ID_REUSED",
     );
 
-    daemon.world.set(Moment(NOW.0 + DAY + 1));
+    daemon.world.set(Moment(NOW.0 + DAY));
     assert_is(
         &refused!(daemon.members.add_member(add("cid"))),
         Code::AlreadyExists,
@@ -1548,6 +1548,7 @@ async fn a_role_in_use_is_not_deleted_and_every_kind_of_holder_is_listed() {
             roles: owned(&["helper"])
         })));
     daemon.add("acme", "m4", &[]).await;
+    daemon.add("acme", "m5", &[]).await;
     ok!(daemon
         .projects
         .set_default_roles(of_acme!(SetDefaultRolesRequest {
@@ -1557,6 +1558,19 @@ async fn a_role_in_use_is_not_deleted_and_every_kind_of_holder_is_listed() {
     ok!(daemon
         .members
         .suspend_member(of_acme!(SuspendMemberRequest { user: "m1" })));
+
+    // In the project created meanwhile the default of then still counts.
+    for (roles, project) in [(&["helper"][..], Some("dome")), (&[], None)] {
+        ok!(daemon
+            .projects
+            .set_default_roles(of_acme!(SetDefaultRolesRequest {
+                user: "m5",
+                roles: owned(roles)
+            })));
+        if let Some(project) = project {
+            daemon.project("acme", project).await;
+        }
+    }
 
     let refused = refused!(
         daemon
@@ -1570,6 +1584,7 @@ async fn a_role_in_use_is_not_deleted_and_every_kind_of_holder_is_listed() {
         "member `m2` (on project `tunnel`)",
         "member `m3` (in the override on project `tunnel`)",
         "member `m4` (as a default role)",
+        "member `m5` (as a default role)",
     ] {
         assert!(
             refused.message().contains(holder),
@@ -1577,7 +1592,7 @@ async fn a_role_in_use_is_not_deleted_and_every_kind_of_holder_is_listed() {
             refused.message()
         );
     }
-    for user in ["m1", "m2", "m3", "m4"] {
+    for user in ["m1", "m2", "m3", "m4", "m5"] {
         refused!(
             daemon
                 .roles

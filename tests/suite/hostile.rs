@@ -651,7 +651,7 @@ async fn items_of_a_batch_fail_one_by_one_with_the_status_of_a_single_call() {
     daemon.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_holds_ten_thousand_requests_and_no_more() {
     let daemon = Daemon::start().await;
     nursery(&daemon, "acme").await;
@@ -675,7 +675,11 @@ async fn a_batch_holds_ten_thousand_requests_and_no_more() {
         (Code::InvalidArgument, "BATCH_TOO_LARGE")
     );
 
-    let writer = daemon.add("acme", "cid", &[]);
+    let writer = async {
+        for number in 0..40 {
+            daemon.add("acme", &format!("m{number}"), &[]).await;
+        }
+    };
     let (answered, ()) = tokio::join!(send(&requests[1..]), writer);
     let answered = answered.expect("a batch").into_inner();
     assert_eq!(answered.items.len(), 10_000);
