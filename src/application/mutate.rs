@@ -214,7 +214,7 @@ fn replay(remembered: Remembered, request: &Request) -> Result<Written, Error> {
     })
 }
 
-fn key(organization: &OrganizationId, request: &Request) -> IdempotencyKey {
+pub(super) fn key(organization: &OrganizationId, request: &Request) -> IdempotencyKey {
     IdempotencyKey {
         organization: organization.clone(),
         caller: request.caller.name.clone(),

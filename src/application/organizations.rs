@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use super::mutate::{Request, Written, check_request_id};
+use sha2::{Digest, Sha256};
+
+use super::mutate::{Request, Written, check_request_id, key};
 use super::{Application, Error};
 use crate::domain::Refusal;
 use crate::domain::identifiers::OrganizationId;
 use crate::domain::lifecycle::{Founding, found};
+use crate::domain::organization::Moment;
 use crate::domain::refusal::{Fault, Violation};
 use crate::engine::Snapshot;
+use crate::world::draw_id;
 
 impl Application {
     /// Organizations whose ids come after `after`, ascending, at most `limit`.
@@ -19,7 +23,8 @@ impl Application {
             .collect()
     }
 
-    /// Founds an organization on a catalog.
+    /// Founds an organization on a catalog. An empty id stands for a generated one,
+    /// which a repetition of the request finds again.
     pub async fn create_organization(
         &self,
         catalog: &str,
@@ -44,11 +49,15 @@ impl Application {
         };
         let now = self.world.now();
         let _turn = self.registry.founding_turn().await;
+        let mut founding = founding.clone();
+        if founding.id.is_empty() {
+            founding.id = self.generated_id(request, now)?;
+        }
         let id = OrganizationId::new(founding.id.as_str());
         if let Some(written) = self.recall(&id, request, now)? {
             return Ok(written);
         }
-        let (organization, change) = found(compiled.catalog(), founding, now)?;
+        let (organization, change) = found(compiled.catalog(), &founding, now)?;
         if self.registry.get(id.as_str()).is_some() {
             return Err(already_exists(&id));
         }
@@ -64,6 +73,40 @@ impl Application {
             None => Err(already_exists(&id)),
         }
     }
+
+    /// An id for an organization that came without one. It follows from the request
+    /// id, if there is one: what a request id did is remembered by organization. One
+    /// that is used again after it was forgotten gets the next id.
+    fn generated_id(&self, request: &Request, now: Moment) -> Result<String, Error> {
+        if request.request_id.is_empty() {
+            return Ok(draw_id(self.world(), "org"));
+        }
+        let mut turn = 0_u64;
+        loop {
+            let id = derived_id(request, turn);
+            let key = key(&OrganizationId::new(id.as_str()), request);
+            match self.store.remembered(&key)? {
+                Some(remembered) if remembered.expires_at <= now => turn += 1,
+                _ => return Ok(id),
+            }
+        }
+    }
+}
+
+fn derived_id(request: &Request, turn: u64) -> String {
+    let mut digest = Sha256::new();
+    for part in [&request.caller.name, &request.request_id] {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part.as_bytes());
+    }
+    digest.update(turn.to_be_bytes());
+    let digest = digest.finalize();
+    let hex: String = digest
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("org-{hex}")
 }
 
 fn already_exists(id: &OrganizationId) -> Error {

@@ -12,7 +12,7 @@ use super::organization::{Member, MemberStatus, Moment, Organization, Registered
 use super::refusal::{Fault, Refusal};
 
 /// How many resources an answer lists.
-pub const MAX_LISTED_RESOURCES: usize = 100;
+pub const MAX_LISTED_RESOURCES: usize = 1_000;
 
 /// Who is to be added.
 #[derive(Clone, Debug, Default)]
@@ -263,6 +263,16 @@ impl Organization {
         details: Vec<(&'static str, String)>,
     ) -> Change {
         member.version = self.version.next();
+        self.keep_member(member, action, details)
+    }
+
+    /// Answers with a member who stays as they are.
+    pub(super) fn keep_member(
+        &self,
+        member: Member,
+        action: &'static str,
+        details: Vec<(&'static str, String)>,
+    ) -> Change {
         let member = Arc::new(member);
         Change {
             records: vec![RecordChange::PutMember(Arc::clone(&member))],

@@ -14,6 +14,9 @@ use super::refusal::Refusal;
 
 /// The most projects of one organization.
 pub const MAX_PROJECTS: usize = 100_000;
+/// What can't be done, for the owner holds nothing on a project that could be taken.
+const TAKING_FROM_THE_OWNER: &str =
+    "taking roles or overrides from the owner, who has every right,";
 
 impl Organization {
     /// Creates a project; members' default roles apply to it from the start.
@@ -80,25 +83,31 @@ impl Organization {
 
     /// Closes a project for new grants and resources; decisions go on.
     pub fn archive_project(&self, id: &str, given_etag: &str) -> Result<Change, Refusal> {
-        let project = self.project_to_edit(id, given_etag)?;
-        Ok(self.put_project(
-            Project {
-                archived: true,
-                ..project
-            },
-            "ArchiveProject",
-        ))
+        self.set_archived(id, given_etag, true, "ArchiveProject")
     }
 
     /// Opens an archived project again.
     pub fn unarchive_project(&self, id: &str, given_etag: &str) -> Result<Change, Refusal> {
+        self.set_archived(id, given_etag, false, "UnarchiveProject")
+    }
+
+    fn set_archived(
+        &self,
+        id: &str,
+        given_etag: &str,
+        archived: bool,
+        action: &'static str,
+    ) -> Result<Change, Refusal> {
         let project = self.project_to_edit(id, given_etag)?;
+        if project.archived == archived {
+            return Ok(self.keep_project(project, action));
+        }
         Ok(self.put_project(
             Project {
-                archived: false,
+                archived,
                 ..project
             },
-            "UnarchiveProject",
+            action,
         ))
     }
 
@@ -148,9 +157,7 @@ impl Organization {
         roles: &[String],
         given_etag: &str,
     ) -> Result<Change, Refusal> {
-        if !catalog.team.project_roles {
-            return Err(Refusal::NotOffered("roles on projects"));
-        }
+        self.project_roles_offered(catalog)?;
         let mut checks = Checks::new();
         let roles = checks.roles("roles", roles, Place::Project, self, catalog);
         checks.finish()?;
@@ -168,18 +175,25 @@ impl Organization {
     /// Takes back what was set explicitly on a project; the defaults apply again.
     pub fn clear_project_roles(
         &self,
+        catalog: &Catalog,
         id: &str,
         user: &str,
         given_etag: &str,
     ) -> Result<Change, Refusal> {
+        self.project_roles_offered(catalog)?;
         let project = self.project(id)?;
         let mut member = self.member_to_edit(user, given_etag)?;
-        member.project_roles.remove(id);
+        self.refuse_owner(&member, TAKING_FROM_THE_OWNER)?;
+        let held = member.project_roles.remove(id).is_some();
         let details = vec![
             ("project", id.to_owned()),
             ("after", listed(member.roles_on_project(project))),
         ];
-        Ok(self.put_member(member, "ClearProjectRoles", details))
+        Ok(if held {
+            self.put_member(member, "ClearProjectRoles", details)
+        } else {
+            self.keep_member(member, "ClearProjectRoles", details)
+        })
     }
 
     /// Replaces a member's rights inside a project.
@@ -197,9 +211,7 @@ impl Organization {
         given_etag: &str,
         now: Moment,
     ) -> Result<Change, Refusal> {
-        if !catalog.team.overrides {
-            return Err(Refusal::NotOffered("project overrides"));
-        }
+        self.overrides_offered(catalog)?;
         let mut checks = Checks::new();
         let roles = checks.roles("roles", roles, Place::Override, self, catalog);
         let permissions = checks.permissions("permissions", asked, catalog, Place::Override);
@@ -227,12 +239,15 @@ impl Organization {
     /// Removes an override; the member's roles count again, as they are now.
     pub fn remove_project_override(
         &self,
+        catalog: &Catalog,
         id: &str,
         user: &str,
         given_etag: &str,
     ) -> Result<Change, Refusal> {
+        self.overrides_offered(catalog)?;
         self.project(id)?;
         let mut member = self.member_to_edit(user, given_etag)?;
+        self.refuse_owner(&member, TAKING_FROM_THE_OWNER)?;
         if member.overrides.remove(id).is_none() {
             return Err(Refusal::NotFound {
                 kind: "override of the member",
@@ -321,6 +336,22 @@ impl Organization {
         Ok(member)
     }
 
+    fn project_roles_offered(&self, catalog: &Catalog) -> Result<(), Refusal> {
+        if catalog.team.project_roles {
+            Ok(())
+        } else {
+            Err(Refusal::NotOffered("roles on projects"))
+        }
+    }
+
+    fn overrides_offered(&self, catalog: &Catalog) -> Result<(), Refusal> {
+        if catalog.team.overrides {
+            Ok(())
+        } else {
+            Err(Refusal::NotOffered("project overrides"))
+        }
+    }
+
     fn default_roles_offered(&self, catalog: &Catalog) -> Result<(), Refusal> {
         if catalog.team.default_roles {
             Ok(())
@@ -337,6 +368,11 @@ impl Organization {
 
     fn put_project(&self, mut project: Project, action: &'static str) -> Change {
         project.version = self.version.next();
+        self.keep_project(project, action)
+    }
+
+    /// Answers with a project that stays as it is.
+    fn keep_project(&self, project: Project, action: &'static str) -> Change {
         let project = Arc::new(project);
         Change {
             records: vec![RecordChange::PutProject(Arc::clone(&project))],

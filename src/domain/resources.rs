@@ -136,12 +136,6 @@ impl Organization {
                 }))
             })
             .collect();
-        if records.is_empty() {
-            return Err(Refusal::NotFound {
-                kind: "registered resource owned by",
-                id: shown(from_owner),
-            });
-        }
         if records.len() > MAX_REASSIGNED {
             return Err(Refusal::LimitReached {
                 what: "resources that one call reassigns",

@@ -160,15 +160,15 @@ impl Organization {
         id: &str,
         given_etag: &str,
     ) -> Result<Change, Refusal> {
-        if !catalog.team.built_in_roles_editable {
-            return Err(Refusal::NotOffered("editable built-in roles"));
-        }
         let Some(built_in) = catalog.role(id) else {
             return Err(Refusal::NotFound {
                 kind: "built-in role",
                 id: shown(id),
             });
         };
+        if !catalog.team.built_in_roles_editable {
+            return Err(Refusal::BuiltInRole(built_in.id.clone()));
+        }
         if let Some(edited) = self.roles.get(id) {
             fresh("role", &edited.id, edited.version, given_etag)?;
         }

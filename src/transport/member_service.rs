@@ -9,6 +9,7 @@ use super::mutation::accept;
 use super::{from_proto, status, to_proto};
 use crate::application::revision::token;
 use crate::application::{Application, Error, PageRequest, Written};
+use crate::domain::catalog::OWNER_ROLE;
 use crate::domain::change::Outcome;
 use crate::domain::identifiers::UserId;
 use crate::domain::members::{MemberEdit, NewMember};
@@ -241,10 +242,7 @@ struct Filter<'a> {
 
 impl Filter<'_> {
     fn admits(&self, member: &Member, organization: &Organization) -> bool {
-        let role = self.role.is_empty()
-            || member.roles.iter().any(|role| role.as_str() == self.role)
-            || (self.role == crate::domain::catalog::OWNER_ROLE
-                && organization.is_owner(member.user.as_str()));
+        let role = self.role.is_empty() || self.holds_role(member, organization);
         let status = self.status.is_none_or(|status| status == member.status);
         let project = self.project.is_empty() || {
             let on_project = organization
@@ -254,6 +252,20 @@ impl Filter<'_> {
             on_project || member.overrides.contains_key(self.project)
         };
         role && status && project
+    }
+
+    /// Whether the member holds the role in the place that the filter is about.
+    fn holds_role(&self, member: &Member, organization: &Organization) -> bool {
+        if self.project.is_empty() && self.role == OWNER_ROLE {
+            return organization.is_owner(member.user.as_str());
+        }
+        let held = if self.project.is_empty() {
+            member.roles.as_slice()
+        } else {
+            let project = organization.projects.get(self.project);
+            project.map_or(&[][..], |project| member.roles_on_project(project))
+        };
+        held.iter().any(|role| role.as_str() == self.role)
     }
 }
 

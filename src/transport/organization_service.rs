@@ -12,7 +12,6 @@ use crate::domain::change::Outcome;
 use crate::domain::lifecycle::Founding;
 use crate::proto::v1;
 use crate::proto::v1::organization_service_server::OrganizationService;
-use crate::world::draw_id;
 
 /// Serves organizations.
 pub struct OrganizationRpc {
@@ -46,12 +45,8 @@ impl OrganizationService for OrganizationRpc {
         request: Request<v1::CreateOrganizationRequest>,
     ) -> Result<Response<v1::CreateOrganizationResponse>, Status> {
         let (message, common) = accept(request)?;
-        let drawn = message
-            .organization_id
-            .is_empty()
-            .then(|| draw_id(self.application.world(), "org"));
         let founding = Founding {
-            id: drawn.unwrap_or(message.organization_id),
+            id: message.organization_id,
             display_name: message.display_name,
             plan: message.plan,
             owner: message.owner,

@@ -11,6 +11,7 @@ use crate::application::revision::token;
 use crate::application::{Application, Error, PageRequest};
 use crate::domain::Refusal;
 use crate::domain::catalog::{Catalog, ConditionTest, Offer, TeamRules};
+use crate::domain::refusal::{Fault, Violation};
 use crate::domain::value::{Attribute, ValueType};
 use crate::engine::{Export, PolicySource, PolicyText, Snapshot};
 use crate::proto::v1;
@@ -132,6 +133,17 @@ fn export(
     snapshot: &Arc<Snapshot>,
     request: Option<&v1::IsAuthorizedRequest>,
 ) -> Result<Vec<v1::ExportPoliciesResponse>, Error> {
+    let elsewhere = request.is_some_and(|request| {
+        let id = snapshot.organization().id().as_str();
+        !request.organization.is_empty() && request.organization != id
+    });
+    if elsewhere {
+        return Err(Error::invalid(vec![Violation::new(
+            "request.organization",
+            Fault::Malformed,
+            "must be the organization that is exported, or empty",
+        )]));
+    }
     let export = Export::new(Arc::clone(snapshot));
     let said = request.map(from_proto::said).unwrap_or_default();
     let question = match request {

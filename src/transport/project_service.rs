@@ -237,6 +237,7 @@ impl ProjectService for ProjectRpc {
         let (member, revision) = self
             .change_member(&message.organization, &common, |snapshot, _| {
                 snapshot.organization().clear_project_roles(
+                    snapshot.catalog().catalog(),
                     &message.project,
                     &message.user,
                     &message.etag,
@@ -283,6 +284,7 @@ impl ProjectService for ProjectRpc {
         let (member, revision) = self
             .change_member(&message.organization, &common, |snapshot, _| {
                 snapshot.organization().remove_project_override(
+                    snapshot.catalog().catalog(),
                     &message.project,
                     &message.user,
                     &message.etag,

@@ -12,6 +12,7 @@ use crate::application::{Application, Error, PageRequest, Request as Common};
 use crate::domain::Refusal;
 use crate::domain::change::{Change, Outcome};
 use crate::domain::organization::{Moment, RegisteredResource, ResourceKey};
+use crate::domain::refusal::{Fault, Violation};
 use crate::domain::resources::NewResource;
 use crate::engine::Snapshot;
 use crate::proto::v1;
@@ -205,6 +206,13 @@ fn list(
     snapshot: &Snapshot,
     message: &v1::ListResourcesRequest,
 ) -> Result<v1::ListResourcesResponse, Error> {
+    if message.without_owner && !message.owner.is_empty() {
+        return Err(Error::invalid(vec![Violation::new(
+            "without_owner",
+            Fault::Malformed,
+            "can't be given together with `owner`",
+        )]));
+    }
     let without_owner = message.without_owner.to_string();
     let filters = [
         "resources",

@@ -22,6 +22,14 @@ const PREFIX: &str = "ERROR_REASON_";
 /// What a client waits before it sends again what was refused for load.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
+/// The longest message, in bytes. Message and details travel as headers, of which
+/// common clients take 8 to 16 KiB and drop the connection over more.
+const MAX_MESSAGE_BYTES: usize = 1_000;
+/// The most bytes of all violations of a status together.
+const MAX_VIOLATIONS_BYTES: usize = 2_500;
+/// The longest field or description of one violation, in bytes.
+const MAX_VIOLATION_BYTES: usize = 250;
+
 /// The status of an error.
 pub fn of(error: Error) -> Status {
     let (code, reason) = classify(&error);
@@ -38,9 +46,9 @@ pub fn of(error: Error) -> Status {
     }
     let mut details = details(reason);
     let message = match &error {
-        Error::Commit(problem) => problem.to_string(),
+        Error::Commit(problem) => commit_message(problem),
         Error::Refused(Refusal::Invalid(violations)) => {
-            details.set_bad_request(violations.iter().map(field_violation).collect::<Vec<_>>());
+            details.set_bad_request(field_violations(violations));
             error.to_string()
         }
         _ => error.to_string(),
@@ -49,6 +57,23 @@ pub fn of(error: Error) -> Status {
         details.set_retry_info(Some(RETRY_DELAY));
     }
     with_details(code, &message, details)
+}
+
+/// What a client reads of a change that was not stored. What the store says of
+/// itself, such as a path, is for the log.
+fn commit_message(problem: &CommitError) -> String {
+    match problem {
+        CommitError::Unavailable(_) => "the store takes no writes".to_owned(),
+        CommitError::Unknown(_) => {
+            "it is unknown whether the change was made; repeat it with the same `request_id`"
+                .to_owned()
+        }
+        CommitError::Conflict
+        | CommitError::AlreadyDone(_)
+        | CommitError::Busy
+        | CommitError::Full
+        | CommitError::TooLarge { .. } => problem.to_string(),
+    }
 }
 
 /// A status as a message, for an item of a batch.
@@ -93,13 +118,41 @@ fn details(reason: ErrorReason) -> ErrorDetails {
 }
 
 fn with_details(code: Code, message: &str, details: ErrorDetails) -> Status {
-    Status::with_error_details(code, message, details)
+    Status::with_error_details(code, cut(message, MAX_MESSAGE_BYTES), details)
+}
+
+/// The first violations, as many as a status can carry; the message counts them all.
+fn field_violations(violations: &[Violation]) -> Vec<FieldViolation> {
+    let mut room = MAX_VIOLATIONS_BYTES;
+    violations
+        .iter()
+        .map(field_violation)
+        .take_while(|violation| {
+            let size = violation.field.len() + violation.description.len() + violation.reason.len();
+            let fits = size <= room;
+            room = room.saturating_sub(size);
+            fits
+        })
+        .collect()
+}
+
+/// The text, or as much of it as `most` bytes hold.
+fn cut(text: &str, most: usize) -> String {
+    const MORE: &str = "...";
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let kept = (0..=most.saturating_sub(MORE.len()))
+        .rev()
+        .find_map(|end| text.get(..end))
+        .unwrap_or_default();
+    format!("{kept}{MORE}")
 }
 
 fn field_violation(violation: &Violation) -> FieldViolation {
     FieldViolation {
-        field: violation.field.clone(),
-        description: violation.message.clone(),
+        field: cut(&violation.field, MAX_VIOLATION_BYTES),
+        description: cut(&violation.message, MAX_VIOLATION_BYTES),
         reason: reason_name(fault_reason(violation.kind)).to_owned(),
         localized_message: None,
     }
@@ -192,7 +245,9 @@ mod tests {
     #[test]
     fn what_went_wrong_inside_is_never_sent() {
         let problem = CommitError::Unavailable("open /secret/path failed".to_owned());
-        assert_eq!(of(Error::Commit(problem)).code(), Code::Unavailable);
+        let status = of(Error::Commit(problem));
+        assert_eq!(status.code(), Code::Unavailable);
+        assert!(!status.message().contains("secret"), "{status:?}");
         let read = crate::store::ReadError::Damaged("bytes of a member".to_owned());
         let status = of(Error::Read(read));
         assert!(!status.message().contains("bytes"), "{status:?}");

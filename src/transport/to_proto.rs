@@ -1,7 +1,5 @@
 //! From the words of the use cases to messages.
 
-use std::collections::BTreeSet;
-
 use prost_types::Timestamp;
 
 use crate::application::revision::token;
@@ -145,20 +143,25 @@ pub fn project_member(member: &Member, project: &Project) -> v1::ProjectMember {
 pub fn role(organization: &Organization, catalog: &Catalog, id: &str) -> Option<v1::Role> {
     match organization.roles.get(id) {
         Some(own) => Some(own_role(own, catalog)),
-        None => catalog.role(id).map(|built_in| v1::Role {
-            id: built_in.id.to_string(),
-            display_name: built_in.title.clone(),
-            description: built_in.description.clone(),
-            built_in: true,
-            edited: false,
-            on_organization: built_in.on_organization,
-            on_project: built_in.on_project,
-            permissions: Some(permissions(&built_in.permissions)),
-            effective_actions: effective_actions(catalog, &built_in.permissions),
-            create_time: None,
-            etag: etag(Version(0)),
-        }),
+        None => built_in_role(catalog, id),
     }
+}
+
+/// A built-in role as the catalog has it.
+pub fn built_in_role(catalog: &Catalog, id: &str) -> Option<v1::Role> {
+    catalog.role(id).map(|built_in| v1::Role {
+        id: built_in.id.to_string(),
+        display_name: built_in.title.clone(),
+        description: built_in.description.clone(),
+        built_in: true,
+        edited: false,
+        on_organization: built_in.on_organization,
+        on_project: built_in.on_project,
+        permissions: Some(permissions(&built_in.permissions)),
+        effective_actions: effective_actions(catalog, &built_in.permissions),
+        create_time: None,
+        etag: etag(Version(0)),
+    })
 }
 
 /// A custom role, or an edited built-in one.
@@ -215,12 +218,13 @@ fn effective_actions(catalog: &Catalog, permissions: &Permissions) -> Vec<String
             .filter(|(_, action)| permissions.every.contains(&action.level))
             .map(|(index, _)| index),
     );
-    let names: BTreeSet<&ActionId> = actions
+    let mut names: Vec<String> = actions
         .into_iter()
         .filter_map(|index| catalog.actions.get(usize::from(index.0)))
-        .map(|action: &Action| &action.id)
+        .map(|action: &Action| action.id.to_string())
         .collect();
-    names.into_iter().map(ToString::to_string).collect()
+    names.sort();
+    names
 }
 
 /// A level.
