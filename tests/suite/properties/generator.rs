@@ -293,7 +293,7 @@ impl Command {
         let project = |project: usize| names.projects.get(project).copied().unwrap_or_default();
         let role = |role: usize| names.roles[role];
         let title = |number: usize| names.titles[number % 3].to_owned();
-        let roles = |numbers: &[u8], place| role_ids(numbers, place, organization, catalog);
+        let roles = |numbers: &[u8], place| role_ids(numbers, place, names, organization, catalog);
         match self {
             Self::AddMember(who, held) => organization.add_member(
                 catalog,
@@ -335,12 +335,12 @@ impl Command {
                     permissions: Some(rights.asked(catalog, Place::Organization)),
                     ..RoleEdit::default()
                 };
-                let id = role_id(*which, Place::Override, organization, catalog);
+                let id = role_id(*which, Place::Override, names, organization, catalog);
                 organization.update_role(catalog, &id, &edit, "", now)
             }
             Self::DeleteRole(which) => organization.delete_role(catalog, role(*which), ""),
             Self::ResetRole(which) => {
-                let id = role_id(*which, Place::Override, organization, catalog);
+                let id = role_id(*which, Place::Override, names, organization, catalog);
                 organization.reset_role(catalog, &id, "")
             }
             Self::CreateProject(which) => {
@@ -460,12 +460,13 @@ impl Rights {
 fn role_ids(
     numbers: &[u8],
     place: Place,
+    names: &Names,
     organization: &Organization,
     catalog: &Catalog,
 ) -> Vec<String> {
     let mut ids: Vec<String> = Vec::new();
     for number in numbers {
-        let id = role_id(*number, place, organization, catalog);
+        let id = role_id(*number, place, names, organization, catalog);
         if !ids.contains(&id) {
             ids.push(id);
         }
@@ -474,7 +475,13 @@ fn role_ids(
 }
 
 /// A role that fits the place, save for the highest numbers.
-fn role_id(number: u8, place: Place, organization: &Organization, catalog: &Catalog) -> String {
+fn role_id(
+    number: u8,
+    place: Place,
+    names: &Names,
+    organization: &Organization,
+    catalog: &Catalog,
+) -> String {
     let mut fitting: Vec<&str> = catalog
         .roles
         .iter()
@@ -485,7 +492,9 @@ fn role_id(number: u8, place: Place, organization: &Organization, catalog: &Cata
         })
         .map(|role| role.id.as_str())
         .collect();
-    fitting.extend(organization.roles.keys().map(|role| role.as_str()));
+    // By number, not by name: names must not matter.
+    let custom = names.roles.iter().copied();
+    fitting.extend(custom.filter(|role| organization.roles.contains_key(*role)));
     match number {
         252.. => OWNER_ROLE.to_owned(),
         248.. => "no-such-role".to_owned(),
@@ -520,7 +529,14 @@ impl Seed {
         let types = &action.resource_types;
         let index = types[usize::from(self.resource_type) % types.len()];
         let found = &catalog.resource_types[usize::from(index.0)];
-        let projects = || organization.projects.keys().map(ToString::to_string);
+        let projects = || {
+            let all = names.projects.iter().map(ToString::to_string);
+            all.filter(|project| organization.projects.contains_key(project.as_str()))
+        };
+        let members = || {
+            let all = names.users.iter().map(ToString::to_string);
+            all.filter(|user| organization.members.contains_key(user.as_str()))
+        };
         let somewhere = || projects().chain([String::new()]);
         let user_name = |number: usize| names.users.get(number).copied().unwrap_or_default();
         let mut asked = Vec::new();
@@ -540,8 +556,8 @@ impl Seed {
                     resource_id: organization.id().to_string(),
                     ..one
                 }),
-                MEMBER_TYPE => asked.extend(organization.members.keys().map(|member| Asked {
-                    resource_id: member.to_string(),
+                MEMBER_TYPE => asked.extend(members().map(|member| Asked {
+                    resource_id: member,
                     ..one.clone()
                 })),
                 PROJECT_TYPE => asked.extend(projects().map(|project| Asked {
