@@ -35,7 +35,7 @@ pub enum AppError {
     #[error("two catalogs are named `{0}`; rename the folder of one")]
     SameCatalog(String),
     /// Cedar does not accept a catalog.
-    #[error("catalog `{catalog}`: {problem}")]
+    #[error("catalog `{catalog}` does not compile")]
     Cedar {
         /// The catalog.
         catalog: String,
