@@ -38,7 +38,6 @@ pub(crate) fn configuration(cases: u32, regressions: &'static str) -> ProptestCo
         .map_or(1, |times| times.parse().expect("a number of times"));
     ProptestConfig {
         cases: cases * times,
-        max_shrink_iters: 300,
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(regressions))),
         ..ProptestConfig::default()
     }
