@@ -18,7 +18,7 @@ use roster::proto::v1;
 use serde_json::Value as Json;
 use tokio::runtime::Runtime;
 
-use crate::harness::{Daemon, catalogs};
+use crate::harness::{Daemon, catalogs, question};
 use crate::properties::configuration;
 use crate::properties::generator::{
     Asked, Command, HOSTILE, Names, PLAIN, Seed, commands, founding, seeds,
@@ -288,6 +288,37 @@ async fn every_listed_policy(daemon: &Daemon, organization: &str) -> BTreeMap<St
             return listed;
         }
     }
+}
+
+#[tokio::test]
+async fn a_registered_resource_that_must_be_described_is_exported_with_its_question() {
+    let daemon = Daemon::start().await;
+    daemon.found("acme", "greenhouse").await;
+    daemon
+        .resources()
+        .register_resource(v1::RegisterResourceRequest {
+            organization: "acme".to_owned(),
+            r#type: "Sensor".to_owned(),
+            id: "s1".to_owned(),
+            ..Default::default()
+        })
+        .await
+        .expect("it is registered");
+    let mut request = question("acme", "owner", "ReadSensor", "Sensor", "s1");
+    let address = prost_types::value::Kind::StringValue("::1".to_owned());
+    let address = prost_types::Value {
+        kind: Some(address),
+    };
+    request.resource.get_or_insert_default().attributes = Some(prost_types::Struct {
+        fields: [("address".to_owned(), address)].into(),
+    });
+    let whole = Exported::fetch(&daemon, "acme", None).await;
+    whole.passes_strict_validation();
+    let own = Exported::fetch(&daemon, "acme", Some(request.clone())).await;
+    let answer = own.answer_its_request();
+    assert!(answer.allow);
+    assert_eq!(answer, daemon_answers(&daemon, &request).await);
+    daemon.stop().await;
 }
 
 #[test]

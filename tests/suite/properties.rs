@@ -17,11 +17,16 @@ use proptest::prelude::*;
 use proptest::test_runner::{FileFailurePersistence, TestCaseError, TestRunner};
 use roster::domain::Catalog;
 use roster::domain::catalog::{ConditionTest, Level, PROJECT_TYPE};
+use roster::domain::change::Change;
+use roster::domain::checks::AskedPermissions;
 use roster::domain::identifiers::RoleId;
 use roster::domain::lifecycle::found;
 use roster::domain::meaning::{self, Case};
+use roster::domain::members::NewMember;
 use roster::domain::organization::{Organization, Project, ResourceKey};
-use roster::engine::{CompiledCatalog, Export, Snapshot, Verdict};
+use roster::domain::refusal::Refusal;
+use roster::domain::roles::RoleEdit;
+use roster::engine::{CompiledCatalog, Export, RawQuestion, Snapshot, Verdict};
 use serde_json::Value as Json;
 
 use crate::harness::catalogs;
@@ -67,6 +72,111 @@ fn after_every_command_the_engine_answers_what_rights_mean() {
             panic!("on `{}`: {failure}", compiled.catalog().id);
         }
     });
+}
+
+/// Random commands seldom meet two positions that differ in one thing only; these do.
+#[test]
+fn positions_that_differ_in_one_thing_are_remembered_apart() {
+    let greenhouse = greenhouse();
+    let permissions = |actions: &[&str]| AskedPermissions {
+        actions: actions.iter().map(ToString::to_string).collect(),
+        ..AskedPermissions::default()
+    };
+    let gardener = ["gardener".to_owned()];
+    let mut now = Arc::clone(&greenhouse);
+    for project in ["free", "closed", "other", "watered"] {
+        now = step(&now, |state, catalog| {
+            state.create_project(catalog, project, project, THEN)
+        });
+    }
+    now = step(&now, |state, catalog| {
+        let new = NewMember {
+            user: "ana".to_owned(),
+            roles: gardener.to_vec(),
+            ..NewMember::default()
+        };
+        state.add_member(catalog, &new, THEN)
+    });
+    for (project, actions) in [
+        ("closed", &[][..]),
+        ("other", &["ViewBed"]),
+        ("watered", &["WaterBed"]),
+    ] {
+        now = step(&now, |state, catalog| {
+            let asked = permissions(actions);
+            state.set_project_override(catalog, project, "ana", &[], &asked, "", THEN)
+        });
+    }
+    // Each order, on tables of their own: whichever is remembered first.
+    let expected = [
+        ("free", true),
+        ("closed", false),
+        ("other", false),
+        ("watered", true),
+    ];
+    for first in 0..expected.len() {
+        let state = now.organization().clone();
+        let fresh = Snapshot::compile(Arc::clone(now.catalog()), state, 1).expect("it compiles");
+        for turn in 0..expected.len() {
+            let (project, allowed) = expected[(first + turn) % expected.len()];
+            assert_eq!(waters(&fresh, project), allowed, "{project}, {first} first");
+        }
+    }
+    // An edited role that is reset, and the member who alone held permissions.
+    now = step(&now, |state, catalog| {
+        let edit = RoleEdit {
+            permissions: Some(permissions(&[])),
+            ..RoleEdit::default()
+        };
+        state.update_role(catalog, "gardener", &edit, "", THEN)
+    });
+    assert!(!waters(&now, "free"));
+    now = step(&now, |state, catalog| {
+        state.reset_role(catalog, "gardener", "")
+    });
+    assert!(waters(&now, "free"));
+    now = step(&now, |state, _| state.remove_member("ana", "", ""));
+    assert!(!waters(&now, "free"));
+    let left = Export::new(now).policies();
+    assert_eq!(left, Export::new(greenhouse).policies());
+}
+
+fn greenhouse() -> Arc<Snapshot> {
+    let all = catalogs();
+    let compiled = all
+        .iter()
+        .find(|compiled| compiled.catalog().id.as_str() == "greenhouse")
+        .expect("the sixth catalog");
+    let (organization, _) =
+        found(compiled.catalog(), &founding(&PLAIN), THEN).expect("it is founded");
+    Arc::new(Snapshot::compile(Arc::clone(compiled), organization, 1).expect("it compiles"))
+}
+
+fn step(
+    now: &Snapshot,
+    decide: impl FnOnce(&Organization, &Catalog) -> Result<Change, Refusal>,
+) -> Arc<Snapshot> {
+    let state = now.organization();
+    let change = decide(state, now.catalog().catalog()).expect("it is agreed to");
+    let next = state.apply(&change.records);
+    Arc::new(now.advance(next, &change.records).expect("it compiles"))
+}
+
+/// Whether ana may water a bed there, evaluated and remembered alike.
+fn waters(snapshot: &Snapshot, project: &str) -> bool {
+    let raw = RawQuestion {
+        principal_type: "User",
+        principal_id: "ana",
+        action: "WaterBed",
+        resource_type: "Bed",
+        resource_id: "bed",
+        project,
+        ..RawQuestion::default()
+    };
+    let question = snapshot.question(&raw).expect("a question");
+    let decided = snapshot.decide(&question).expect("an answer");
+    assert_eq!(snapshot.decide(&question).expect("an answer"), decided);
+    decided == Verdict::Allow
 }
 
 /// Takes every command and checks everything after each.
