@@ -26,6 +26,7 @@ use roster::domain::members::NewMember;
 use roster::domain::organization::{Organization, Project, ResourceKey};
 use roster::domain::refusal::Refusal;
 use roster::domain::roles::RoleEdit;
+use roster::domain::value::{Record, Value};
 use roster::engine::{CompiledCatalog, Export, RawQuestion, Snapshot, Verdict};
 use serde_json::Value as Json;
 
@@ -139,6 +140,34 @@ fn positions_that_differ_in_one_thing_are_remembered_apart() {
     assert!(!waters(&now, "free"));
     let left = Export::new(now).policies();
     assert_eq!(left, Export::new(greenhouse).policies());
+}
+
+#[test]
+fn an_answer_under_a_condition_is_not_remembered_for_other_attributes() {
+    let now = step(&greenhouse(), |state, catalog| {
+        let new = NewMember {
+            user: "ana".to_owned(),
+            roles: vec!["gardener".to_owned()],
+            ..NewMember::default()
+        };
+        state.add_member(catalog, &new, THEN)
+    });
+    for (tended_by, allowed) in [("ana", true), ("ben", false), ("ana", true)] {
+        let tended_by = Value::List(vec![Value::Text(tended_by.to_owned())]);
+        let attributes = Record::from([("tended_by".to_owned(), tended_by)]);
+        let raw = RawQuestion {
+            principal_type: "User",
+            principal_id: "ana",
+            action: "HarvestBed",
+            resource_type: "Bed",
+            resource_id: "bed",
+            attributes: Some(&attributes),
+            ..RawQuestion::default()
+        };
+        let question = now.question(&raw).expect("a question");
+        let verdict = now.decide(&question).expect("an answer");
+        assert_eq!(verdict == Verdict::Allow, allowed);
+    }
 }
 
 fn greenhouse() -> Arc<Snapshot> {
