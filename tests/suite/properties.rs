@@ -147,26 +147,34 @@ fn an_answer_under_a_condition_is_not_remembered_for_other_attributes() {
     let now = step(&greenhouse(), |state, catalog| {
         let new = NewMember {
             user: "ana".to_owned(),
-            roles: vec!["gardener".to_owned()],
+
             ..NewMember::default()
         };
         state.add_member(catalog, &new, THEN)
     });
-    for (tended_by, allowed) in [("ana", true), ("ben", false), ("ana", true)] {
-        let tended_by = Value::List(vec![Value::Text(tended_by.to_owned())]);
-        let attributes = Record::from([("tended_by".to_owned(), tended_by)]);
+    let now = step(&now, |state, catalog| {
+        state.create_project(catalog, "free", "free", THEN)
+    });
+    let visitor = ["visitor".to_owned()];
+    let now = step(&now, |state, catalog| {
+        state.set_project_roles(catalog, "free", "ana", &visitor, "")
+    });
+    for open in [true, false, true] {
+        let open_to_visitors = ("open_to_visitors".to_owned(), Value::Boolean(open));
+        let attributes = Record::from([open_to_visitors]);
         let raw = RawQuestion {
             principal_type: "User",
             principal_id: "ana",
-            action: "HarvestBed",
+            action: "ViewBed",
             resource_type: "Bed",
             resource_id: "bed",
+            project: "free",
             attributes: Some(&attributes),
             ..RawQuestion::default()
         };
         let question = now.question(&raw).expect("a question");
         let verdict = now.decide(&question).expect("an answer");
-        assert_eq!(verdict == Verdict::Allow, allowed);
+        assert_eq!(verdict == Verdict::Allow, open);
     }
 }
 
