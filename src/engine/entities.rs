@@ -126,6 +126,7 @@ impl Snapshot {
                 organization
                     .resources
                     .values()
+                    .filter(|resource| self.needs_no_description(resource))
                     .map(|resource| self.registered(resource)),
             )
     }
@@ -164,6 +165,16 @@ impl Snapshot {
             [parent].into(),
         )
         .map_err(|error| EntityError(error.to_string()))
+    }
+
+    /// Whether a record alone makes an entity that fits the schema. Where a type
+    /// has attributes that must be given, every question describes its resource,
+    /// and only an export with that question can hold it.
+    fn needs_no_description(&self, resource: &RegisteredResource) -> bool {
+        self.catalog()
+            .catalog()
+            .resource_type(resource.key.type_id.as_str())
+            .is_none_or(|(_, found)| !found.attributes.iter().any(|given| given.required))
     }
 
     fn registered(&self, resource: &RegisteredResource) -> Result<Entity, EntityError> {

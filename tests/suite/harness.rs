@@ -1,7 +1,6 @@
 //! A daemon in this process: the real services over TCP on a free port, with a
 //! store in memory, time that stands still, and clients that hold the key.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -62,7 +61,6 @@ pub fn catalogs() -> Vec<Arc<CompiledCatalog>> {
 
 /// A daemon of this process.
 pub struct Daemon {
-    pub address: SocketAddr,
     pub world: Arc<StillWorld>,
     pub application: Arc<Application>,
     channel: Channel,
@@ -104,7 +102,6 @@ impl Daemon {
             .await
             .expect("the daemon answers");
         Self {
-            address,
             world,
             application,
             channel,
