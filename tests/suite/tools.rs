@@ -313,41 +313,49 @@ fn one_broken_catalog_among_good_ones_fails_the_check_of_all() {
 }
 
 #[test]
-fn rules_that_permit_are_named_and_told_once() {
-    let permits = changed("oncloudwine", "rules.cedar", |rules| {
-        format!(
-            "{rules}\n@id(\"open-door\")\n@reason(\"welcome\")\npermit (principal, action, resource);\n\
-             @id(\"silent\")\nforbid (principal, action, resource);\n"
-        )
+fn every_fault_of_the_rules_is_told_once_with_its_line() {
+    let wrong = changed("oncloudwine", "rules.cedar", |_| {
+        [
+            "// Line 1 is a comment.",
+            "@id(\"open-door\") @reason(\"welcome\")",
+            "permit (principal, action, resource);",
+            "@id(\"silent\")",
+            "forbid (principal, action, resource);",
+            "@id(\"lost\") @reason(\"nowhere\")",
+            "forbid (principal, action == Action::\"Nothing\", resource);",
+            "@id(\"lost\") @reason(\"again\") forbid (principal, action, resource);",
+        ]
+        .join("\n")
     });
-    let output = catalog_check([permits.path()]);
+    let output = catalog_check([wrong.path()]);
     assert_eq!(output.status.code(), Some(1));
     let told = text(&output.stderr);
-    let file = permits.path().join("rules.cedar").display().to_string();
-    for part in [
-        file.as_str(),
-        "rule `open-door` permits",
-        "rule `silent` needs a `@reason`",
-    ] {
-        assert_eq!(told.matches(part).count(), 1, "`{part}` in {told}");
+    let file = wrong.path().join("rules.cedar").display().to_string();
+    let wanted = [
+        format!("{file}:2: rule `open-door` permits; a product's rules only forbid"),
+        format!("{file}:4: rule `silent` needs a `@reason`"),
+        format!("{file}:7: unrecognized action `Action::\"Nothing\"`"),
+        format!("{file}:8: another rule has the id `product/lost`"),
+    ];
+    assert_eq!(told.lines().count(), wanted.len(), "{told}");
+    for (line, wanted) in told.lines().zip(&wanted) {
+        assert!(line.starts_with(wanted), "`{wanted}` in {told}");
     }
 }
 
 #[test]
-fn rules_that_do_not_parse_or_do_not_fit_the_schema_are_named() {
+fn rules_that_do_not_parse_or_do_not_fit_the_schema_are_told_with_their_line() {
     for rules in [
-        "@id(\"x\") @reason(\"y\") forbid (principal, action resource);",
-        "@id(\"x\") @reason(\"y\") forbid (principal, action, resource) when { resource.nothing };",
-        "@id(\"x\") @reason(\"y\") forbid (principal == ?principal, action, resource);",
-        "@id(\"x\") @reason(\"y\") forbid (principal, action == Action::\"Nothing\", resource);",
+        "@id(\"x\") @reason(\"y\")\nforbid (principal, action resource);",
+        "@id(\"x\") @reason(\"y\")\nforbid (principal, action, resource)\nwhen { resource.nothing };",
+        "@id(\"x\") @reason(\"y\")\nforbid (principal == ?principal, action, resource);",
     ] {
         let wrong = changed("oncloudwine", "rules.cedar", |_| rules.to_owned());
         let output = catalog_check([wrong.path()]);
         assert_eq!(output.status.code(), Some(1), "accepted {rules}");
         let told = text(&output.stderr);
         let file = wrong.path().join("rules.cedar").display().to_string();
-        let named = told.contains(&file) || told.contains("product/x");
-        assert!(named, "{told}");
+        assert!(told.starts_with(&format!("{file}:")), "{told}");
     }
 }
 
