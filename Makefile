@@ -1,6 +1,6 @@
 # What people and CI run. `make test` needs Rust and bash; it installs the rest.
 
-.PHONY: build run test lint tools ci
+.PHONY: build run test lint tools bench ci
 
 build:
 	cargo build --locked
@@ -19,5 +19,9 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+
+# Ratios against a baseline in the same run; an optimized build of Cedar takes long.
+bench:
+	cargo bench --locked
 
 ci: lint test

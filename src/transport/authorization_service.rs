@@ -12,6 +12,7 @@ use super::{from_proto, status, to_proto};
 use crate::application::check::{MAX_BATCH, judge};
 use crate::application::revision::token;
 use crate::application::{Application, Check, Error};
+use crate::domain::refusal::{Fault, Violation};
 use crate::engine::Snapshot;
 use crate::proto::v1;
 use crate::proto::v1::authorization_service_server::AuthorizationService;
@@ -91,27 +92,29 @@ fn judged(
     snapshot: &Snapshot,
     request: v1::IsAuthorizedRequest,
 ) -> Result<v1::IsAuthorizedResponse, Error> {
-    check_correlation(&request.correlation_id)?;
     let said = from_proto::said(&request);
     let check = Check {
         organization: &request.organization,
         question: from_proto::question(&request, &said),
         include_reasons: request.include_reasons,
     };
+    if let Some(violation) = correlation_fault(&request.correlation_id) {
+        let mut violations = snapshot.question(&check.question).err().unwrap_or_default();
+        violations.push(violation);
+        return Err(Error::invalid(violations));
+    }
     let checked = judge(snapshot, &check)?;
     Ok(to_proto::checked(checked, request.correlation_id))
 }
 
-fn check_correlation(id: &str) -> Result<(), Error> {
-    use crate::domain::refusal::{Fault, Violation};
-    if id.len() <= MAX_CORRELATION_BYTES {
-        return Ok(());
-    }
-    Err(Error::invalid(vec![Violation::new(
-        "correlation_id",
-        Fault::TooMany,
-        format!("must be at most {MAX_CORRELATION_BYTES} bytes"),
-    )]))
+fn correlation_fault(id: &str) -> Option<Violation> {
+    (id.len() > MAX_CORRELATION_BYTES).then(|| {
+        Violation::new(
+            "correlation_id",
+            Fault::TooMany,
+            format!("must be at most {MAX_CORRELATION_BYTES} bytes"),
+        )
+    })
 }
 
 /// Answers every item on one snapshot of its organization, taken when the first

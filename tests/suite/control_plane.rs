@@ -2,6 +2,11 @@
 //! and what all of them have in common: pages, etags, request ids, validations,
 //! masks and revisions.
 
+#![allow(
+    clippy::needless_update,
+    reason = "the macro that fills in the organization does not know which fields are left"
+)]
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -18,7 +18,7 @@ use roster::proto::v1;
 use serde_json::Value as Json;
 use tokio::runtime::Runtime;
 
-use crate::harness::{Daemon, catalogs, question};
+use crate::harness::{Daemon, catalogs, in_project, owned, question};
 use crate::properties::configuration;
 use crate::properties::generator::{
     Asked, Command, HOSTILE, Names, PLAIN, Seed, commands, founding, seeds,
@@ -318,6 +318,46 @@ async fn a_registered_resource_that_must_be_described_is_exported_with_its_quest
     let answer = own.answer_its_request();
     assert!(answer.allow);
     assert_eq!(answer, daemon_answers(&daemon, &request).await);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn an_override_by_roles_is_in_the_export_of_the_member_who_has_it() {
+    let daemon = Daemon::start().await;
+    daemon.found("acme", "hypervisor-io").await;
+    daemon.project("acme", "production").await;
+    daemon.project("acme", "development").await;
+    daemon.add("acme", "ada", &["viewer"]).await;
+    daemon.add("acme", "bob", &["admin"]).await;
+    for (project, user, roles) in [
+        ("development", "ada", ["operator"]),
+        ("production", "bob", ["viewer"]),
+    ] {
+        daemon
+            .projects()
+            .set_project_override(v1::SetProjectOverrideRequest {
+                organization: "acme".to_owned(),
+                project: project.to_owned(),
+                user: user.to_owned(),
+                roles: owned(&roles),
+                ..Default::default()
+            })
+            .await
+            .expect("the override is set");
+    }
+    for (user, project, allowed) in [
+        ("ada", "development", true),
+        ("ada", "production", false),
+        ("bob", "development", true),
+        ("bob", "production", false),
+    ] {
+        let asked = question("acme", user, "InstancesManage", "Instance", "vm-1");
+        let request = in_project(asked, project);
+        let own = Exported::fetch(&daemon, "acme", Some(request.clone())).await;
+        let answer = own.answer_its_request();
+        assert_eq!(answer.allow, allowed, "{user} on {project}");
+        assert_eq!(answer, daemon_answers(&daemon, &request).await);
+    }
     daemon.stop().await;
 }
 

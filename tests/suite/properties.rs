@@ -33,6 +33,9 @@ use serde_json::Value as Json;
 use crate::harness::catalogs;
 use generator::{Asked, Command, HOSTILE, Names, PLAIN, Seed, THEN, commands, founding, seeds};
 
+/// Questions with what was answered.
+type Answered = Vec<(Asked, Verdict)>;
+
 /// Cases for each catalog; `ROSTER_PROPTEST_CASES` multiplies it.
 const CASES: u32 = 16;
 
@@ -228,7 +231,7 @@ fn follow(
     let (organization, _) = found(catalog, &founding(names), THEN).expect("it is founded");
     let first = Snapshot::compile(Arc::clone(compiled), organization, 1).expect("it compiles");
     let mut now = Arc::new(first);
-    let mut before: Vec<(Arc<Snapshot>, Vec<(Asked, Verdict)>)> = Vec::new();
+    let mut before: Vec<(Arc<Snapshot>, Answered)> = Vec::new();
     for command in commands {
         let organization = now.organization();
         let stood = format!("{organization:?}");
