@@ -149,14 +149,14 @@ pub fn mask(given: Option<&FieldMask>, editable: &[&'static str]) -> Result<Mask
     ))
 }
 
-/// How long a request may wait for a revision: most of its own deadline, so that
+/// How long a request may wait for a revision: three quarters of its own deadline, so that
 /// the answer still arrives, or a few seconds when it has none.
 pub fn patience(metadata: &MetadataMap) -> Duration {
     let deadline = metadata
         .get("grpc-timeout")
         .and_then(|value| value.to_str().ok())
         .and_then(timeout);
-    deadline.map_or(PATIENCE, |deadline| (deadline * 9 / 10).min(PATIENCE))
+    deadline.map_or(PATIENCE, |deadline| (deadline * 3 / 4).min(PATIENCE))
 }
 
 /// Reads a timeout as gRPC spells it: up to eight digits and a unit.

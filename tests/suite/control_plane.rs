@@ -2997,7 +2997,7 @@ async fn a_revision_of_the_future_is_waited_for_until_shortly_before_the_deadlin
     nursery(&daemon, "acme").await;
     let next = format!("0.{:x}", daemon.application.published() + 1);
     let mut early = Request::new(of_acme!(GetOrganizationRequest { at_least: &next }));
-    early.set_timeout(Duration::from_millis(500));
+    early.set_timeout(Duration::from_secs(4));
     // Unavailable is the daemon's word; a client that ran out of time says otherwise.
     assert_is(
         &refused!(daemon.organizations.get_organization(early)),

@@ -800,7 +800,7 @@ async fn provoke(daemon: &Daemon, store: &FailingStore, wanted: v1::ErrorReason)
         }
         E::RevisionNotReached => {
             let mut request = Request::new(get("0.ffffff"));
-            request.set_timeout(std::time::Duration::from_millis(300));
+            request.set_timeout(std::time::Duration::from_secs(4));
             refused!(organizations.get_organization(request))
         }
         E::RequestIdReused => {

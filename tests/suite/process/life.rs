@@ -1,7 +1,5 @@
 //! Start, stop, start again: what a daemon answers and how it ends.
 
-use std::time::Duration;
-
 use roster::proto::v1;
 use roster::proto::v1::authorization_service_client::AuthorizationServiceClient;
 use roster::proto::v1::organization_service_client::OrganizationServiceClient;
@@ -92,7 +90,7 @@ async fn a_second_daemon_waits_for_the_first_to_let_the_directory_go() {
     let second = tokio::task::spawn_blocking(move || {
         Daemon::start_with(&path, &["--lock-wait-seconds", "60"])
     });
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // Whichever comes first, the wait or the stop: the second must get its turn.
     first.stop();
     second.await.unwrap().stop();
 }
