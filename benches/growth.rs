@@ -98,7 +98,7 @@ async fn populate(store: &dyn Store, catalog: &roster::domain::Catalog, size: us
         owner_display_name: String::new(),
         owner_email: String::new(),
     };
-    let (_, change) = found(catalog, &founding, Moment(0)).expect("a founding");
+    let (_, change) = found(catalog, &founding, Version(1), Moment(0)).expect("a founding");
     commit(store, size, None, change.records).await;
     for (index, chunk) in (1..size).collect::<Vec<_>>().chunks(1_000).enumerate() {
         let records = chunk

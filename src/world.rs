@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::domain::organization::Moment;
+use crate::domain::organization::{Moment, Version};
 
 /// Where time and randomness come from.
 pub trait World: Send + Sync {
@@ -76,6 +76,12 @@ impl World for StillWorld {
         let drawn = u128::from(self.drawn.fetch_add(1, Ordering::SeqCst));
         drawn.to_be_bytes()
     }
+}
+
+/// Draws the version that an organization begins with; it leaves room to count.
+pub fn draw_version(world: &dyn World) -> Version {
+    let drawn = u128::from_be_bytes(world.random());
+    Version(u64::try_from(drawn & u128::from(u64::MAX >> 12)).unwrap_or_default() + 1)
 }
 
 /// Draws an opaque id that tells its kind, such as `role-3f9…`.

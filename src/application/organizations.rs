@@ -12,7 +12,7 @@ use crate::domain::lifecycle::{Founding, found};
 use crate::domain::organization::Moment;
 use crate::domain::refusal::{Fault, Violation};
 use crate::engine::Snapshot;
-use crate::world::draw_id;
+use crate::world::{draw_id, draw_version};
 
 impl Application {
     /// Organizations whose ids come after `after`, ascending, at most `limit`.
@@ -48,6 +48,7 @@ impl Application {
             )]));
         };
         let now = self.world.now();
+        let first = draw_version(self.world());
         let _turn = self.registry.founding_turn().await;
         let mut founding = founding.clone();
         if founding.id.is_empty() {
@@ -57,18 +58,18 @@ impl Application {
         if let Some(written) = self.recall(&id, request, now)? {
             return Ok(written);
         }
-        let (organization, change) = found(compiled.catalog(), &founding, now)?;
+        let (organization, change) = found(compiled.catalog(), &founding, first, now)?;
         if self.registry.get(id.as_str()).is_some() {
             return Err(already_exists(&id));
         }
-        let first = Snapshot::compile(Arc::clone(compiled), organization, 0)?;
+        let snapshot = Snapshot::compile(Arc::clone(compiled), organization, 0)?;
         if request.validate_only {
             return Ok(Written {
                 revision: self.published(),
                 outcome: change.outcome,
             });
         }
-        match self.commit_first(first, change, request, now).await? {
+        match self.commit_first(snapshot, change, request, now).await? {
             Some(written) => Ok(written),
             None => Err(already_exists(&id)),
         }
@@ -87,6 +88,7 @@ impl Application {
             let key = key(&OrganizationId::new(id.as_str()), request);
             match self.store.remembered(&key)? {
                 Some(remembered) if remembered.expires_at <= now => turn += 1,
+                None if self.registry.get(&id).is_some() => turn += 1,
                 _ => return Ok(id),
             }
         }

@@ -27,9 +27,13 @@ pub struct Founding {
 }
 
 /// Founds an organization: its record and its owner's membership.
+///
+/// `first` is the version it begins with. Drawn at random, it keeps etags, guards
+/// and memberships of an earlier organization of the same id from fitting this one.
 pub fn found(
     catalog: &Catalog,
     founding: &Founding,
+    first: Version,
     now: Moment,
 ) -> Result<(Organization, Change), Refusal> {
     let mut checks = Checks::new();
@@ -55,7 +59,7 @@ pub fn found(
             .unwrap_or(Refusal::NotOffered("plans")));
     };
     checks.finish()?;
-    let version = Version(1);
+    let version = first;
     let profile = Arc::new(Profile {
         id: OrganizationId::new(founding.id.as_str()),
         display_name: founding.display_name.clone(),
@@ -94,7 +98,8 @@ pub fn found(
             RecordChange::PutMember(owner),
         ],
     };
-    let organization = Organization::empty(profile, Version(0)).apply(&change.records);
+    let organization =
+        Organization::empty(profile, Version(first.0.saturating_sub(1))).apply(&change.records);
     Ok((organization, change))
 }
 

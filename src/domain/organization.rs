@@ -23,8 +23,8 @@ use super::permissions::Permissions;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(pub i64);
 
-/// Counts the changes of one organization, from 1. What an etag is made of and
-/// what a commit is guarded by.
+/// Counts the changes of one organization, from a number of its own. What an etag
+/// is made of and what a commit is guarded by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
 
@@ -40,7 +40,7 @@ impl Version {
 pub struct Organization {
     /// What is known of the organization itself.
     pub profile: Arc<Profile>,
-    /// The number of changes so far.
+    /// One more with each change.
     pub version: Version,
     /// Members by user; the owner is one of them.
     pub members: OrdMap<UserId, Arc<Member>>,

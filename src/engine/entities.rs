@@ -59,21 +59,40 @@ pub(super) fn positioned_user(
     .map_err(|error| EntityError(error.to_string()))
 }
 
+/// How much of the organization the selected policies may look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Reach {
+    /// What the principal holds towards the resource: policies of roles.
+    Position,
+    /// Also whom and what the question mentions: conditions of rules.
+    Mentioned,
+    /// Also what those users hold on other projects.
+    Holdings,
+}
+
+/// Where to look for what a user holds.
+#[derive(Clone, Copy)]
+enum Within<'a> {
+    /// On this project at most.
+    Project(Option<&'a Project>),
+    /// Everywhere.
+    Everywhere,
+}
+
 impl Snapshot {
-    /// The entities a question is judged on: those that role policies can see,
-    /// and with `all` also everything that a rule's condition may look at.
+    /// The entities a question is judged on, as far as the policies reach.
     pub(super) fn entities_for(
         &self,
         question: &Question<'_>,
         position: &Position<'_>,
-        all: bool,
+        reach: Reach,
     ) -> Result<Vec<Entity>, EntityError> {
         let mut entities = Vec::with_capacity(3);
         if let Some(action) = self.catalog().action(question.action) {
             entities.push(action.entity.clone());
         }
         entities.push(self.asked_resource(question)?);
-        if !all {
+        if reach == Reach::Position {
             if self.organization().members.contains_key(question.principal) {
                 entities.push(positioned_user(
                     question.principal,
@@ -85,6 +104,10 @@ impl Snapshot {
         }
         // A position other than the principal's own: what would be, were there no override.
         let supposed = *position != self.standing(question).position();
+        let within = match reach {
+            Reach::Holdings => Within::Everywhere,
+            Reach::Position | Reach::Mentioned => Within::Project(question.resource.project),
+        };
         for user in self.mentioned_users(question) {
             let Some(member) = self.organization().members.get(user.as_str()) else {
                 continue;
@@ -92,7 +115,7 @@ impl Snapshot {
             entities.push(if supposed && user == question.principal {
                 positioned_user(question.principal, position, question.resource.project)?
             } else {
-                self.user(member)?
+                self.user(member, within)?
             });
         }
         if let Some(project) = question.resource.project
@@ -117,10 +140,9 @@ impl Snapshot {
                     .map(|project| Ok(self.project(project))),
             )
             .chain(
-                organization
-                    .members
-                    .values()
-                    .flat_map(|member| [self.user(member), self.member(member)]),
+                organization.members.values().flat_map(|member| {
+                    [self.user(member, Within::Everywhere), self.member(member)]
+                }),
             )
             .chain(
                 organization
@@ -206,8 +228,8 @@ impl Snapshot {
         .map_err(|error| EntityError(error.to_string()))
     }
 
-    /// A member's user with everything they hold anywhere.
-    fn user(&self, member: &Member) -> Result<Entity, EntityError> {
+    /// A member's user with what they hold within a project or anywhere.
+    fn user(&self, member: &Member, within: Within<'_>) -> Result<Entity, EntityError> {
         let mut parents: HashSet<EntityUid> = member
             .roles
             .iter()
@@ -219,55 +241,52 @@ impl Snapshot {
         if member.status == MemberStatus::Suspended {
             parents.insert(vocabulary::status(SUSPENDED));
         }
-        let overridden = member
-            .overrides
-            .keys()
-            .filter_map(|id| self.organization().projects.get(id.as_str()))
-            .filter(|project| member.override_on(project).is_some())
-            .map(|project| project_expression(project.id.as_str()));
-        let attributes = [(
-            OVERRIDDEN.to_owned(),
-            RestrictedExpression::new_set(overridden),
-        )];
-        let tags = self.tags(member).into_iter().map(|(tag, projects)| {
-            (
-                tag,
-                RestrictedExpression::new_set(projects.into_iter().map(project_expression)),
-            )
-        });
+        let mut overridden: Vec<&str> = Vec::new();
+        let mut tags: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+        for project in self.projects_of(member, within) {
+            let id = project.id.as_str();
+            let replaced = member.override_on(project);
+            overridden.extend(replaced.map(|_| id));
+            let roles = replaced.map_or_else(|| member.roles_on_project(project), |one| &one.roles);
+            let spelled_out = replaced
+                .and_then(|_| self.spelled_out(member.user.as_str(), id))
+                .map(PermissionsId::tag);
+            for tag in roles.iter().map(role_tag).chain(spelled_out) {
+                tags.entry(tag).or_default().insert(id);
+            }
+        }
+        let projects =
+            |ids: Vec<&str>| RestrictedExpression::new_set(ids.into_iter().map(project_expression));
         Entity::new_with_tags(
             vocabulary::user(member.user.as_str()),
-            attributes,
+            [(OVERRIDDEN.to_owned(), projects(overridden))],
             parents,
-            tags,
+            tags.into_iter()
+                .map(|(tag, ids)| (tag, projects(ids.into_iter().collect()))),
         )
         .map_err(|error| EntityError(error.to_string()))
     }
 
-    fn tags<'a>(&'a self, member: &'a Member) -> BTreeMap<String, BTreeSet<&'a str>> {
-        let mut tags: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
-        let holds_on_projects = !(member.project_roles.is_empty()
-            && member.overrides.is_empty()
-            && member.default_roles.is_empty());
-        if !holds_on_projects {
-            return tags;
-        }
-        for project in self.organization().projects.values() {
-            let id = project.id.as_str();
-            let (roles, permissions) = match member.override_on(project) {
-                Some(replaced) => (replaced.roles.as_slice(), Some(&replaced.permissions)),
-                None => (member.roles_on_project(project), None),
-            };
-            for role in roles {
-                tags.entry(role_tag(role)).or_default().insert(id);
+    /// The projects on which a member may hold something, as far as they are asked for.
+    fn projects_of<'a>(&'a self, member: &'a Member, within: Within<'a>) -> Vec<&'a Project> {
+        let all = &self.organization().projects;
+        match within {
+            Within::Project(project) => project.into_iter().collect(),
+            Within::Everywhere if member.default_roles.is_empty() => {
+                let named: BTreeSet<&str> = member
+                    .project_roles
+                    .keys()
+                    .chain(member.overrides.keys())
+                    .map(|project| project.as_str())
+                    .collect();
+                named
+                    .into_iter()
+                    .filter_map(|id| all.get(id))
+                    .map(AsRef::as_ref)
+                    .collect()
             }
-            if let Some(permissions) = permissions.filter(|permissions| !permissions.is_empty()) {
-                tags.entry(PermissionsId::of(permissions).tag())
-                    .or_default()
-                    .insert(id);
-            }
+            Within::Everywhere => all.values().map(AsRef::as_ref).collect(),
         }
-        tags
     }
 
     fn member(&self, member: &Member) -> Result<Entity, EntityError> {

@@ -13,6 +13,7 @@ use cedar_policy::{Effect, Policy, PolicyId};
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
+use super::entities::Reach;
 use super::vocabulary::{OVERRIDDEN, level_group, role_tag};
 use crate::domain::Catalog;
 use crate::domain::catalog::{ActionIndex, Condition, ConditionTest, Level, TypeIndex};
@@ -97,12 +98,25 @@ pub(super) struct CompiledPolicy {
     /// Whether its outcome follows from the position alone, so that it may be
     /// remembered; see [`super::answers`].
     pub(super) depends_on_position_only: bool,
+    /// Whether it is a rule whose condition may look at what users hold on any project.
+    pub(super) reads_holdings: bool,
 }
 
 impl CompiledPolicy {
     /// Whether the scope can match this action on this type.
     pub(super) fn covers(&self, action: ActionIndex, resource_type: TypeIndex) -> bool {
         self.actions.contains(action) && self.resource_type.is_none_or(|only| only == resource_type)
+    }
+
+    /// How much of the organization it may look at.
+    pub(super) fn reach(&self) -> Reach {
+        if self.reads_holdings {
+            Reach::Holdings
+        } else if self.source.is_rule() && !self.depends_on_position_only {
+            Reach::Mentioned
+        } else {
+            Reach::Position
+        }
     }
 
     /// Whether it forbids.
@@ -396,6 +410,7 @@ fn build(catalog: &Catalog, grant: &Grant, shape: &Shape) -> Result<CompiledPoli
         actions: ActionMask::of(catalog, grant.actions.iter().copied()),
         resource_type: None,
         depends_on_position_only: !grant.reads_attributes,
+        reads_holdings: false,
     })
 }
 

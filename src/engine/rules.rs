@@ -15,7 +15,7 @@ use miette::Diagnostic;
 
 use super::catalog::CatalogError;
 use super::policies::{ActionMask, CompiledPolicy, PolicySource, PrincipalScope};
-use super::vocabulary::level_group;
+use super::vocabulary::{OVERRIDDEN, level_group};
 use crate::domain::Catalog;
 use crate::domain::catalog::{ActionIndex, Level, RulesText, TypeIndex};
 
@@ -138,6 +138,11 @@ fn classify(catalog: &Catalog, policy: &Policy, author: Author) -> Result<Compil
             "rule `{name}` permits; a product's rules only forbid, rights come from roles"
         ));
     }
+    if let Some(literal) = policy.entity_literals().iter().find(|uid| !is_shared(uid)) {
+        return Err(format!(
+            "rule `{name}` names `{literal}`; a rule is for every organization and names only actions, roles and statuses"
+        ));
+    }
     let code = policy.annotation("code").unwrap_or("TEAM_RULE").to_owned();
     let id = match author {
         Author::Base => format!("base/{name}"),
@@ -154,7 +159,13 @@ fn classify(catalog: &Catalog, policy: &Policy, author: Author) -> Result<Compil
         depends_on_position_only: principal_is_position
             && resource_is_position
             && !policy.has_non_scope_constraint(),
+        reads_holdings: reads_holdings(policy)?,
     })
+}
+
+/// Whether an entity means the same in every organization of a product.
+fn is_shared(uid: &EntityUid) -> bool {
+    ["Action", "Role", "Status"].contains(&uid.type_name().basename())
 }
 
 /// The same policy under an id that can't collide with a role's, told in the
@@ -168,6 +179,17 @@ fn with_id_annotation(policy: &Policy, id: &str) -> Result<Policy, String> {
         annotations.insert("id".to_owned(), serde_json::Value::String(id.to_owned()));
     }
     Policy::from_json(Some(PolicyId::new(id)), json).map_err(|error| error.to_string())
+}
+
+/// Whether a condition looks at what users hold on projects other than the resource's.
+fn reads_holdings(policy: &Policy) -> Result<bool, String> {
+    let text = policy
+        .to_json()
+        .map_err(|error| error.to_string())?
+        .to_string();
+    Ok(["getTag", "hasTag", OVERRIDDEN]
+        .iter()
+        .any(|word| text.contains(word)))
 }
 
 fn principal_scope(policy: &Policy) -> (PrincipalScope, bool) {

@@ -15,7 +15,7 @@ use imbl::OrdMap;
 
 use super::answers::{Answers, Cell, Position};
 use super::catalog::{CatalogError, CompiledCatalog};
-use super::entities::EntityError;
+use super::entities::{EntityError, Reach};
 use super::policies::{CompiledGrants, CompiledPolicy, PermissionsId, PrincipalScope};
 use super::question::Question;
 use super::spelled_out::SpelledOut;
@@ -238,6 +238,11 @@ impl Snapshot {
         member.is_some_and(|member| self.organization.is_owner(member.user.as_str()))
     }
 
+    /// What a member's override in a project spells out, by its content.
+    pub(super) fn spelled_out(&self, user: &str, project: &str) -> Option<&PermissionsId> {
+        self.spelled_out.of(user, project)
+    }
+
     /// The policies whose scope can match.
     pub(super) fn select<'a>(
         &'a self,
@@ -295,10 +300,8 @@ impl Snapshot {
         position: &Position<'_>,
         selected: &[&CompiledPolicy],
     ) -> Result<Response, EvaluateError> {
-        let everything = selected
-            .iter()
-            .any(|policy| policy.source.is_rule() && !policy.depends_on_position_only);
-        let entities = self.entities_for(question, position, everything)?;
+        let reach = selected.iter().map(|policy| policy.reach()).max();
+        let entities = self.entities_for(question, position, reach.unwrap_or(Reach::Position))?;
         let resource = self.asked_resource(question)?.uid();
         let entities = Entities::from_entities(entities, None).map_err(refused)?;
         let policies =
