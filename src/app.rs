@@ -14,8 +14,8 @@ use crate::catalogs::{self, CatalogFault};
 use crate::config::Settings;
 use crate::domain::Catalog;
 use crate::engine::{CatalogError, CompiledCatalog};
-use crate::store::Store;
-use crate::store::sled::{OpenError, OpenOptions, SledStore};
+use crate::store::sled::{OpenError, OpenOptions, SledStore, Verification};
+use crate::store::{ReadError, Store};
 use crate::transport::caller::Authenticator;
 use crate::transport::server::{self, ServeError};
 use crate::world::{SystemWorld, World};
@@ -113,9 +113,19 @@ impl App {
                 .map(|mib| mib.saturating_mul(1024 * 1024)),
             ..OpenOptions::default()
         };
-        let store: Arc<dyn Store> = Arc::new(SledStore::open(&directory, options)?);
+        let store: Arc<dyn Store> = Arc::new(SledStore::open(&directory, options.clone())?);
         let (key, key_is_new) = operator_key(&directory, &*world)?;
-        let application = Arc::new(Application::start(compiled, store, world)?);
+        let started = Application::start(compiled.clone(), store, Arc::clone(&world));
+        let application = Arc::new(match started {
+            Err(StartError::Read(ReadError::Damaged(what))) => {
+                tracing::warn!(
+                    what,
+                    "a record is damaged; every record is checked against the journal"
+                );
+                Application::start(compiled, healed(&directory, options)?, world)?
+            }
+            started => started?,
+        });
         let examples = if settings.example {
             application
                 .load_examples()
@@ -194,6 +204,15 @@ impl App {
         .await?;
         Ok(())
     }
+}
+
+/// The store with every record checked, and made anew from the journal where it must be.
+fn healed(directory: &Path, options: OpenOptions) -> Result<Arc<dyn Store>, AppError> {
+    let options = OpenOptions {
+        verification: Verification::EveryRecord,
+        ..options
+    };
+    Ok(Arc::new(SledStore::open(directory, options)?))
 }
 
 /// The catalogs that come with Roster and those in the folders, compiled.

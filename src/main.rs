@@ -77,6 +77,8 @@ fn serve(settings: Settings) -> ExitCode {
         eprintln!("roster: the log settings are wrong: {problem}");
         return ExitCode::from(EXIT_FAULT);
     }
+    // The data directory holds names and addresses: nobody else on the machine may read it.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -13,6 +13,8 @@ use crate::domain::refusal::{Fault, Violation};
 use crate::store::Sequence;
 
 const SHARD: &str = "0";
+/// Digits of the largest sequence.
+const MAX_DIGITS: usize = 16;
 
 /// How long a request without a deadline of its own waits for a revision.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -31,9 +33,10 @@ pub fn parse(given: &str) -> Result<Option<Sequence>, Error> {
         .strip_prefix(SHARD)
         .and_then(|rest| rest.strip_prefix('.'))
         .filter(|digits| {
-            digits
-                .bytes()
-                .all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase())
+            digits.len() <= MAX_DIGITS
+                && digits
+                    .bytes()
+                    .all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase())
         })
         .and_then(|digits| u64::from_str_radix(digits, 16).ok());
     match sequence {
@@ -108,6 +111,7 @@ mod tests {
             "0.-1",
             "latest",
             "0.ffffffffffffffffff",
+            "0.00000000000000001",
         ] {
             assert!(parse(refused).is_err(), "accepted {refused:?}");
         }

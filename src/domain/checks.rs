@@ -6,13 +6,16 @@ use super::catalog::{Catalog, Level, OWNER_ROLE};
 use super::identifiers::{ActionId, RoleId, identifier_fault};
 use super::organization::Organization;
 use super::permissions::{Permissions, When};
-use super::refusal::{Fault, Refusal, Violation};
+use super::refusal::{Fault, Refusal, Violation, keep_violation};
 use super::text;
 
 /// The most roles that one member may hold in one place.
 pub const MAX_ROLES: usize = 32;
 /// The most actions that one request may name.
 pub const MAX_ACTIONS: usize = 4_096;
+
+/// The most conditions under which one request may grant actions.
+pub const MAX_CONDITIONS: usize = 64;
 
 /// Where a role is to be held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +53,7 @@ impl Checks {
 
     /// Adds a fault.
     pub fn fault(&mut self, field: impl Into<String>, kind: Fault, message: impl Into<String>) {
-        self.0.push(Violation::new(field, kind, message));
+        keep_violation(&mut self.0, Violation::new(field, kind, message));
     }
 
     /// The field must be an identifier.
@@ -125,8 +128,8 @@ impl Checks {
             .collect()
     }
 
-    /// The fields must make permissions that the catalog knows; with
-    /// `only_project_level`, none of them on the account.
+    /// The fields must make permissions that the catalog knows; those of an
+    /// override, none of them on the account.
     pub fn permissions(
         &mut self,
         field: &str,
@@ -144,6 +147,17 @@ impl Checks {
                 Fault::AccountLevelAction,
                 "an override holds project-level actions only",
             );
+        }
+        if asked.conditional.len() > MAX_CONDITIONS {
+            self.fault(
+                format!("{field}.conditional"),
+                Fault::TooMany,
+                format!(
+                    "must be at most {MAX_CONDITIONS}, not {}",
+                    asked.conditional.len()
+                ),
+            );
+            return permissions;
         }
         let mut named = vec![
             (format!("{field}.actions"), When::Always, &asked.actions),

@@ -10,9 +10,13 @@ use super::identifiers::{RoleId, UserId};
 use super::lifecycle::fresh;
 use super::organization::{Member, MemberStatus, Moment, Organization, RegisteredResource};
 use super::refusal::{Fault, Refusal};
+use super::resources::MAX_REASSIGNED;
 
 /// How many resources an answer lists.
 pub const MAX_LISTED_RESOURCES: usize = 1_000;
+
+/// The most bytes of their names together, so that the answer can be remembered.
+const MAX_LISTED_BYTES: usize = 24 * 1_024;
 
 /// Who is to be added.
 #[derive(Clone, Debug, Default)]
@@ -156,7 +160,14 @@ impl Organization {
         let member = self.member_to_edit(user, given_etag)?;
         self.refuse_owner(&member, "removing the owner")?;
         let heir = self.heir(heir, user)?;
-        let owned: Vec<&Arc<RegisteredResource>> = self.owned_by(user).collect();
+        let owned: Vec<&Arc<RegisteredResource>> =
+            self.owned_by(user).take(MAX_REASSIGNED + 1).collect();
+        if owned.len() > MAX_REASSIGNED {
+            return Err(Refusal::LimitReached {
+                what: "resources that leave with a member (reassign some first)",
+                limit: MAX_REASSIGNED,
+            });
+        }
         let mut records = vec![RecordChange::DeleteMember(member.user.clone())];
         records.extend(owned.iter().map(|resource| {
             RecordChange::PutResource(Arc::new(RegisteredResource {
@@ -173,10 +184,17 @@ impl Organization {
                 reassigned_count: count,
             }
         } else {
+            let mut room = MAX_LISTED_BYTES;
             let orphaned = owned
                 .iter()
-                .take(MAX_LISTED_RESOURCES)
                 .map(|resource| resource.key.clone())
+                .take(MAX_LISTED_RESOURCES)
+                .take_while(|key| {
+                    let bytes = key.type_id.as_str().len() + key.id.as_str().len();
+                    let left = room.checked_sub(bytes);
+                    room = left.unwrap_or_default();
+                    left.is_some()
+                })
                 .collect();
             Outcome::Removed {
                 orphaned,

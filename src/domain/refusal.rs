@@ -50,6 +50,17 @@ pub enum Fault {
     TooMany,
 }
 
+/// The most violations that are kept of one request; a caller who made more has
+/// enough to mend, and a hostile one can't make the daemon write a book.
+pub const MAX_VIOLATIONS: usize = 100;
+
+/// Keeps one more violation, if there is room.
+pub fn keep_violation(violations: &mut Vec<Violation>, violation: Violation) {
+    if violations.len() < MAX_VIOLATIONS {
+        violations.push(violation);
+    }
+}
+
 impl Violation {
     /// A fault of a kind in a field.
     pub fn new(field: impl Into<String>, kind: Fault, message: impl Into<String>) -> Self {
@@ -65,7 +76,7 @@ impl Violation {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The request itself is wrong; every fault is listed.
-    #[error("the request has {} fault(s): {}", .0.len(), list_violations(.0))]
+    #[error("the request has {} fault(s): {}", count_violations(.0), list_violations(.0))]
     Invalid(Vec<Violation>),
     /// No such thing here.
     #[error("{kind} `{id}` does not exist")]
@@ -166,6 +177,14 @@ pub enum Refusal {
         /// The limit.
         limit: usize,
     },
+}
+
+fn count_violations(violations: &[Violation]) -> String {
+    if violations.len() < MAX_VIOLATIONS {
+        violations.len().to_string()
+    } else {
+        format!("at least {MAX_VIOLATIONS}")
+    }
 }
 
 fn list_violations(violations: &[Violation]) -> String {

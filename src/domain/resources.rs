@@ -13,7 +13,7 @@ use super::refusal::{Fault, Refusal};
 
 /// The most registered resources of one organization.
 pub const MAX_RESOURCES: usize = 1_000_000;
-/// The most resources that one call reassigns.
+/// The most resources that one change reassigns.
 pub const MAX_REASSIGNED: usize = 10_000;
 
 /// What is to be registered.
@@ -112,7 +112,8 @@ impl Organization {
         Ok(self.put_resource(resource, "MoveResource", details))
     }
 
-    /// Passes everything that one user owns to another, or to nobody.
+    /// Passes what one user owns to another, or to nobody; at most
+    /// [`MAX_REASSIGNED`] resources at a time, so the caller repeats it until none is left.
     pub fn reassign_resources(&self, from_owner: &str, to_owner: &str) -> Result<Change, Refusal> {
         let mut checks = Checks::new();
         checks.identifier("from_owner", from_owner);
@@ -127,7 +128,7 @@ impl Organization {
         checks.finish()?;
         let records: Vec<RecordChange> = self
             .owned_by(from_owner)
-            .take(MAX_REASSIGNED + 1)
+            .take(MAX_REASSIGNED)
             .map(|resource| {
                 RecordChange::PutResource(Arc::new(RegisteredResource {
                     owner: owner.clone(),
@@ -136,12 +137,6 @@ impl Organization {
                 }))
             })
             .collect();
-        if records.len() > MAX_REASSIGNED {
-            return Err(Refusal::LimitReached {
-                what: "resources that one call reassigns",
-                limit: MAX_REASSIGNED,
-            });
-        }
         let count = records.len();
         Ok(Change {
             records,

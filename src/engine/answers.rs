@@ -22,7 +22,8 @@ use crate::domain::Catalog;
 use crate::domain::catalog::{ActionIndex, TypeIndex};
 use crate::domain::identifiers::RoleId;
 
-/// Positions remembered for one set of policies; beyond it, Cedar is asked each time.
+/// Positions remembered for one set of policies; when they are full, all are forgotten,
+/// so that no tenant can keep the others from being remembered.
 const MAX_POSITIONS: usize = 4_096;
 
 const UNKNOWN: u8 = 0;
@@ -126,7 +127,7 @@ impl Answers {
     pub(super) fn remember(&self, position: &Position<'_>, cell: Cell, allow: bool) {
         let tables = self.tables.pin();
         if !tables.contains_key(position) && tables.len() >= MAX_POSITIONS {
-            return;
+            tables.clear();
         }
         let table = tables.get_or_insert_with(keep(position), || {
             (0..self.cells).map(|_| AtomicU8::new(UNKNOWN)).collect()

@@ -43,18 +43,21 @@ impl Export {
     }
 
     /// Every policy, ascending by id.
-    pub fn policies(&self) -> Vec<PolicyText> {
-        let mut policies: Vec<PolicyText> = self
-            .snapshot
-            .all_policies()
-            .map(|compiled| PolicyText {
-                id: compiled.policy.id().to_string(),
-                text: compiled.policy.to_cedar().unwrap_or_default(),
+    pub fn policies(&self) -> Result<Vec<PolicyText>, EvaluateError> {
+        let mut policies = Vec::new();
+        for compiled in self.snapshot.all_policies() {
+            let id = compiled.policy.id().to_string();
+            let text = compiled.policy.to_cedar().ok_or_else(|| {
+                EvaluateError::Refused(format!("policy `{id}` has no form as text"))
+            })?;
+            policies.push(PolicyText {
+                id,
+                text,
                 source: compiled.source.clone(),
-            })
-            .collect();
+            });
+        }
         policies.sort_by(|left, right| left.id.cmp(&right.id));
-        policies
+        Ok(policies)
     }
 
     /// Every entity as JSON. A question's resource is among them as the question

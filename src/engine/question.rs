@@ -70,7 +70,7 @@ impl Snapshot {
         if let (Some((_, action)), Some((resource, resource_type))) = (&action, &resource)
             && !action.resource_types.contains(&resource.resource_type)
         {
-            findings.violations.push(Violation::new(
+            findings.fault(Violation::new(
                 "resource.type",
                 Fault::ActionDoesNotApply,
                 format!(
@@ -114,7 +114,7 @@ impl Snapshot {
         }
         let found = self.catalog().catalog().action(raw.action);
         if found.is_none() {
-            findings.violations.push(Violation::new(
+            findings.fault(Violation::new(
                 "action",
                 Fault::UnknownAction,
                 format!(
@@ -133,7 +133,7 @@ impl Snapshot {
     ) -> Option<(AskedResource<'a>, &'a ResourceType)> {
         check_given("resource.id", raw.resource_id, findings);
         if raw.resource_type.is_empty() {
-            findings.violations.push(Violation::new(
+            findings.fault(Violation::new(
                 "resource.type",
                 Fault::Missing,
                 "must be given",
@@ -143,7 +143,7 @@ impl Snapshot {
         let Some((index, resource_type)) =
             self.catalog().catalog().resource_type(raw.resource_type)
         else {
-            findings.violations.push(Violation::new(
+            findings.fault(Violation::new(
                 "resource.type",
                 Fault::UnknownResourceType,
                 format!(
@@ -190,7 +190,7 @@ impl Snapshot {
             ("resource.owner", raw.owner),
         ] {
             if !value.is_empty() {
-                findings.violations.push(Violation::new(
+                findings.fault(Violation::new(
                     field,
                     Fault::Malformed,
                     format!("is on record for a `{}`; leave it out", raw.resource_type),
@@ -211,7 +211,7 @@ impl Snapshot {
             _ => project.is_some(),
         };
         if !known && !raw.resource_id.is_empty() {
-            findings.violations.push(Violation::new(
+            findings.fault(Violation::new(
                 "resource.id",
                 Fault::UnknownReference,
                 format!("names no `{}` of this organization", raw.resource_type),
@@ -238,7 +238,7 @@ impl Snapshot {
         }
         let project = organization.projects.get(raw.project);
         if project.is_none() && !raw.project.is_empty() {
-            findings.violations.push(Violation::new(
+            findings.fault(Violation::new(
                 "resource.project",
                 Fault::UnknownReference,
                 "names no project of this organization",
@@ -276,13 +276,13 @@ impl Snapshot {
 fn check_principal(raw: &RawQuestion<'_>, findings: &mut Findings) {
     check_given("principal.id", raw.principal_id, findings);
     if raw.principal_type.is_empty() {
-        findings.violations.push(Violation::new(
+        findings.fault(Violation::new(
             "principal.type",
             Fault::Missing,
             "must be given",
         ));
     } else if raw.principal_type != USER {
-        findings.violations.push(Violation::new(
+        findings.fault(Violation::new(
             "principal.type",
             Fault::UnknownReference,
             format!("must be `{USER}`"),

@@ -6,7 +6,7 @@ use cedar_policy::{Context, RestrictedExpression};
 
 use super::vocabulary;
 use crate::domain::identifiers::identifier_fault;
-use crate::domain::refusal::{Fault, Violation};
+use crate::domain::refusal::{Fault, MAX_VIOLATIONS, Violation, keep_violation};
 use crate::domain::value::{Attribute, Record, Value, ValueType};
 
 /// What conversion finds along the way.
@@ -16,6 +16,13 @@ pub(super) struct Findings {
     pub(super) violations: Vec<Violation>,
     /// Users that values name.
     pub(super) users: Vec<String>,
+}
+
+impl Findings {
+    /// Notes a fault, if there is room.
+    pub(super) fn fault(&mut self, violation: Violation) {
+        keep_violation(&mut self.violations, violation);
+    }
 }
 
 /// Names with their Cedar values.
@@ -35,22 +42,23 @@ pub(super) fn convert(
 ) -> Pairs {
     let empty = Record::new();
     let given = given.unwrap_or(&empty);
-    for name in given.keys() {
-        if !declared.iter().any(|attribute| attribute.name == *name) {
-            let known: Vec<String> = declared
-                .iter()
-                .map(|attribute| format!("`{}`", attribute.name))
-                .collect();
-            let advice = if known.is_empty() {
-                "there are none here".to_owned()
-            } else {
-                format!("known are {}", known.join(", "))
-            };
-            findings.violations.push(Violation::new(
-                format!("{field}.{}", shown(name)),
-                Fault::Attribute,
-                format!("is not declared; {advice}"),
-            ));
+    let known: Vec<&str> = declared
+        .iter()
+        .map(|attribute| attribute.name.as_str())
+        .collect();
+    for name in given.keys().filter(|name| !known.contains(&name.as_str())) {
+        let advice = if known.is_empty() {
+            "there are none here".to_owned()
+        } else {
+            format!("known are `{}`", known.join("`, `"))
+        };
+        findings.fault(Violation::new(
+            format!("{field}.{}", shown(name)),
+            Fault::Attribute,
+            format!("is not declared; {advice}"),
+        ));
+        if findings.violations.len() >= MAX_VIOLATIONS {
+            break;
         }
     }
     record_pairs(declared, given, field, MAX_DEPTH, findings)
@@ -126,7 +134,7 @@ fn convert_value(
         _ => None,
     };
     if converted.is_none() {
-        findings.violations.push(Violation::new(
+        findings.fault(Violation::new(
             path,
             Fault::Attribute,
             format!("must be {}", described(value_type)),
@@ -146,7 +154,7 @@ fn convert_nested(
         .keys()
         .filter(|name| !declared.iter().any(|attribute| attribute.name == **name))
     {
-        findings.violations.push(Violation::new(
+        findings.fault(Violation::new(
             format!("{path}.{}", shown(name)),
             Fault::Attribute,
             "is not declared",

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
+use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::health::Readiness;
 use super::{from_proto, status, to_proto};
 use crate::application::check::{MAX_BATCH, judge};
-use crate::application::revision::token;
+use crate::application::revision::{self, token};
 use crate::application::{Application, Check, Error};
 use crate::domain::refusal::{Fault, Violation};
 use crate::engine::Snapshot;
@@ -26,12 +28,16 @@ const ITEMS_AT_A_TIME: usize = 256;
 /// Serves checks.
 pub struct AuthorizationRpc {
     application: Arc<Application>,
+    readiness: watch::Receiver<Readiness>,
 }
 
 impl AuthorizationRpc {
-    /// Serves checks of that application.
-    pub fn new(application: Arc<Application>) -> Self {
-        Self { application }
+    /// Serves checks of that application; streams end when it serves no longer.
+    pub fn new(application: Arc<Application>, readiness: watch::Receiver<Readiness>) -> Self {
+        Self {
+            application,
+            readiness,
+        }
     }
 }
 
@@ -69,8 +75,14 @@ impl AuthorizationService for AuthorizationRpc {
         let patience = from_proto::patience(request.metadata());
         let application = Arc::clone(&self.application);
         let mut requests = request.into_inner();
+        let mut readiness = self.readiness.clone();
         let answers = async_stream::try_stream! {
-            while let Some(request) = requests.message().await? {
+            loop {
+                let request = tokio::select! {
+                    request = requests.message() => request,
+                    _ = readiness.wait_for(|readiness| *readiness == Readiness::NotServing) => Ok(None),
+                };
+                let Some(request) = request? else { break };
                 yield answer(&application, request, patience).await.map_err(status::of)?;
             }
         };
@@ -131,21 +143,14 @@ async fn answer_batch(
             given,
         });
     }
-    application.reach(&batch.at_least, patience).await?;
-    let mut reached: BTreeMap<String, Result<(), Status>> = BTreeMap::new();
-    for request in batch
-        .requests
-        .iter()
-        .filter(|request| !request.at_least.is_empty())
-    {
-        if !reached.contains_key(&request.at_least) {
-            let outcome = application
-                .reach(&request.at_least, patience)
-                .await
-                .map_err(status::of);
-            reached.insert(request.at_least.clone(), outcome);
-        }
+    let wanted = wanted_revisions(&batch)?;
+    let latest = wanted.values().flatten().max().copied();
+    if let Some(latest) = latest {
+        // Whoever asked for more than was reached is told below, one by one.
+        let _ = application.reach(&token(latest), patience).await;
     }
+    let published = application.published();
+    reached(&wanted, &batch.at_least, published)?;
     let revision = application.published();
     let mut snapshots: BTreeMap<String, Arc<Snapshot>> = BTreeMap::new();
     let mut items = Vec::with_capacity(given);
@@ -153,20 +158,50 @@ async fn answer_batch(
         if index % ITEMS_AT_A_TIME == ITEMS_AT_A_TIME - 1 {
             tokio::task::yield_now().await;
         }
-        items.push(match reached.get(&request.at_least) {
-            Some(Err(status)) => refused(status),
-            _ => match item(application, &mut snapshots, request) {
-                Ok(response) => v1::BatchItem {
-                    result: Some(v1::batch_item::Result::Response(response)),
-                },
-                Err(error) => refused(&status::of(error)),
+        let answered = reached(&wanted, &request.at_least, published)
+            .and_then(|()| item(application, &mut snapshots, request));
+        items.push(match answered {
+            Ok(response) => v1::BatchItem {
+                result: Some(v1::batch_item::Result::Response(response)),
             },
+            Err(error) => refused(&status::of(error)),
         });
     }
     Ok(v1::BatchIsAuthorizedResponse {
         items,
         revision: token(revision),
     })
+}
+
+/// The revisions that a batch and its items ask for; `None` for a malformed one.
+fn wanted_revisions(
+    batch: &v1::BatchIsAuthorizedRequest,
+) -> Result<BTreeMap<String, Option<u64>>, Error> {
+    revision::parse(&batch.at_least)?;
+    let items = batch.requests.iter().map(|request| &request.at_least);
+    Ok(items
+        .chain([&batch.at_least])
+        .filter(|token| !token.is_empty())
+        .map(|token| {
+            let sequence = revision::parse(token).ok().flatten();
+            (token.clone(), sequence.map(|sequence| sequence.0))
+        })
+        .collect())
+}
+
+/// Whether a revision asked for was reached.
+fn reached(
+    wanted: &BTreeMap<String, Option<u64>>,
+    at_least: &str,
+    published: u64,
+) -> Result<(), Error> {
+    match wanted.get(at_least) {
+        Some(Some(sequence)) if *sequence > published => {
+            Err(Error::RevisionNotReached(at_least.to_owned()))
+        }
+        Some(None) => revision::parse(at_least).map(drop),
+        _ => Ok(()),
+    }
 }
 
 fn item(

@@ -31,8 +31,9 @@ impl MemberRpc {
     }
 
     fn written(&self, organization: &str, written: &Written) -> Result<Option<v1::Member>, Status> {
-        let snapshot = self.application.find(organization).map_err(status::of)?;
-        to_proto::written_member(snapshot.organization(), written)
+        let snapshot = self.application.find(organization).ok();
+        let found = snapshot.as_ref().map(|snapshot| snapshot.organization());
+        to_proto::written_member(found, written)
             .map(Some)
             .map_err(status::of)
     }

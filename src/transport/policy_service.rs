@@ -96,7 +96,9 @@ impl PolicyService for PolicyRpc {
         let filters = ["policies", &message.organization];
         let paging = PageRequest::parse(message.page_size, &message.page_token, &filters)
             .map_err(status::of)?;
-        let policies = Export::new(Arc::clone(&snapshot)).policies();
+        let policies = Export::new(Arc::clone(&snapshot))
+            .policies()
+            .map_err(|error| status::of(error.into()))?;
         let rest = policies
             .into_iter()
             .filter(|policy| policy.id > paging.after);
@@ -155,7 +157,7 @@ fn export(
         None => None,
     };
     let policies: Vec<String> = export
-        .policies()
+        .policies()?
         .into_iter()
         .map(|policy| policy.text)
         .collect();

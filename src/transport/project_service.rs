@@ -61,9 +61,9 @@ impl ProjectRpc {
             .mutate(organization, common, decide)
             .await
             .map_err(status::of)?;
-        let snapshot = self.application.find(organization).map_err(status::of)?;
-        let member =
-            to_proto::written_member(snapshot.organization(), &written).map_err(status::of)?;
+        let snapshot = self.application.find(organization).ok();
+        let found = snapshot.as_ref().map(|snapshot| snapshot.organization());
+        let member = to_proto::written_member(found, &written).map_err(status::of)?;
         Ok((Some(member), token(written.revision)))
     }
 }

@@ -101,7 +101,7 @@ fn router(
         RESOURCE,
         ROLE,
     ]);
-    let health = HealthServer::new(HealthRpc::new(readiness, services));
+    let health = HealthServer::new(HealthRpc::new(readiness.clone(), services));
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -127,7 +127,7 @@ fn router(
         .add_service(InterceptedService::new(v1alpha, authenticator.clone()))
         .add_service(guarded!(
             AuthorizationServiceServer,
-            AuthorizationRpc::new(Arc::clone(&application))
+            AuthorizationRpc::new(Arc::clone(&application), readiness.clone())
         ))
         .add_service(guarded!(
             MemberServiceServer,

@@ -24,7 +24,7 @@ const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// The longest message, in bytes. Message and details travel as headers, of which
 /// common clients take 8 to 16 KiB and drop the connection over more.
-const MAX_MESSAGE_BYTES: usize = 1_000;
+const MAX_MESSAGE_BYTES: usize = 500;
 /// The most bytes of all violations of a status together.
 const MAX_VIOLATIONS_BYTES: usize = 2_500;
 /// The longest field or description of one violation, in bytes.
@@ -41,7 +41,9 @@ pub fn of(error: Error) -> Status {
             details(reason),
         );
     }
-    if code == Code::Unavailable || code == Code::Unknown {
+    if reason != ErrorReason::RevisionNotReached
+        && (code == Code::Unavailable || code == Code::Unknown)
+    {
         tracing::warn!(error = %chain(&error), "a request could not be served");
     }
     let mut details = details(reason);
@@ -53,7 +55,7 @@ pub fn of(error: Error) -> Status {
         }
         _ => error.to_string(),
     };
-    if code == Code::ResourceExhausted {
+    if matches!(reason, ErrorReason::StoreBusy | ErrorReason::DiskFull) {
         details.set_retry_info(Some(RETRY_DELAY));
     }
     with_details(code, &message, details)

@@ -267,11 +267,16 @@ pub fn resource(resource: &RegisteredResource) -> v1::RegisteredResource {
 }
 
 /// The member that a change left behind.
-pub fn written_member(organization: &Organization, written: &Written) -> Result<v1::Member, Error> {
+///
+/// The organization may be gone by now; the change was made all the same.
+pub fn written_member(
+    organization: Option<&Organization>,
+    written: &Written,
+) -> Result<v1::Member, Error> {
     match &written.outcome {
         Outcome::Member(changed) => Ok(member(
             changed,
-            organization.is_owner(changed.user.as_str()),
+            organization.is_some_and(|found| found.is_owner(changed.user.as_str())),
         )),
         other => Err(unexpected(other)),
     }

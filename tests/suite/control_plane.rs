@@ -365,6 +365,19 @@ impl Case {
     }
 }
 
+/// An organization begins with a version drawn for it, so a founding that was only
+/// validated shows another etag than the one that is done.
+fn without_etag_of_the_new(mut response: DynamicMessage) -> DynamicMessage {
+    if response.descriptor().name() == "CreateOrganizationResponse"
+        && let Some(organization) = response
+            .get_field_by_name_mut("organization")
+            .and_then(|field| field.as_message_mut())
+    {
+        organization.clear_field_by_name("etag");
+    }
+    response
+}
+
 fn without_revision(mut answer: DynamicMessage) -> DynamicMessage {
     answer.clear_field_by_name("revision");
     answer
@@ -419,8 +432,8 @@ async fn a_validation_answers_like_the_change_and_changes_nothing() {
             case.method
         );
         assert_eq!(
-            without_revision(validated),
-            without_revision(done),
+            without_etag_of_the_new(without_revision(validated)),
+            without_etag_of_the_new(without_revision(done)),
             "{}",
             case.method
         );

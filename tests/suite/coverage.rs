@@ -786,10 +786,10 @@ async fn provoke(daemon: &Daemon, store: &FailingStore, wanted: v1::ErrorReason)
         })),
         E::LimitReached => {
             register_too_many(daemon).await;
-            refused!(resources.reassign_resources(v1::ReassignResourcesRequest {
+            refused!(members.remove_member(v1::RemoveMemberRequest {
                 organization: "acme".to_owned(),
-                from_owner: "bea".to_owned(),
-                to_owner: "ann".to_owned(),
+                user: "bea".to_owned(),
+                reassign_resources_to: "ann".to_owned(),
                 ..Default::default()
             }))
         }

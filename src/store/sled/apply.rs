@@ -27,8 +27,8 @@ pub(super) const MAX_BATCH: usize = 256;
 /// Operations of a commit beside those on its records: mark, head, answer and its expiry.
 const OVERHEAD: usize = 4;
 
-/// How many expired answers are forgotten with each group.
-const FORGOTTEN_AT_ONCE: usize = 16;
+/// How many expired answers are forgotten with each group: as many as a group can add.
+const FORGOTTEN_AT_ONCE: usize = 64;
 
 /// A commit with its place in the history.
 #[derive(Debug)]

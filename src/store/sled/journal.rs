@@ -184,6 +184,13 @@ fn begin(directory: &Path, head: &Head) -> io::Result<(LastSegment, Segment)> {
     Ok((last, Segment { first, path }))
 }
 
+/// Writes the same bytes again from the start of a segment and makes them durable.
+pub(super) fn rewrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    file.write_all_at(bytes, 0)?;
+    file.sync_all()
+}
+
 /// The segments in a directory by their first sequence.
 pub(super) fn segments(directory: &Path) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use super::OpenOptions;
 use super::apply::{ApplyError, Settled, Writes, answer};
 use super::frame::Frame;
-use super::journal::{SEGMENT_HEADER_BYTES, Segment, segments, sync_directory};
+use super::journal::{SEGMENT_HEADER_BYTES, Segment, rewrite, segments, sync_directory};
 use super::place::{attempts, distrusted_file_system, lock, pause_after, usual_minimum_free};
 use super::scan::{Damage, End, Place, frames, is_torn_beginning, start_of};
 use super::state::{State, StateFault};
@@ -123,6 +123,12 @@ pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Opened, OpenErr
     };
 
     let segments = whole_segments(&journal_directory)?;
+    sync_directory(&journal_directory).map_err(io_error("sync", &journal_directory))?;
+    if let Some(first) = segments.first()
+        && first.first.0 > 1
+    {
+        return Err(lost(Sequence(0), Sequence(first.first.0 - 1)));
+    }
     let (state, head) = open_state(path, options, &segments)?;
     Ok(Opened {
         lock,
@@ -271,6 +277,13 @@ fn catch_up(state: &State, applied: Head, segments: &[Segment]) -> Result<Head, 
         };
         let bytes = read(&segment.path)?;
         replay.enter(segment, &bytes)?;
+        let whole = frames(segment, &bytes, place, |_| Ok::<(), Damage>(()))?;
+        if whole.head.sequence > applied.sequence {
+            // A process may have died, or been told that the disk failed, before
+            // these bytes were durable: what is read here may exist in memory only.
+            rewrite(&segment.path, bytes.get(..whole.length).unwrap_or_default())
+                .map_err(io_error("write", &segment.path))?;
+        }
         let reached = frames(segment, &bytes, place, |frame| replay.take(segment, frame))?;
         replay.before = Some(reached.head);
         end = Some((segment, reached, bytes.len()));

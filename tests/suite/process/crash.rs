@@ -772,7 +772,7 @@ fn assert_history(directory: &Path, ledger: &Ledger) {
         assert_eq!(entry.chain, chain, "the chain at {:?}", entry.sequence);
         assert_moves_the_ordinal(entry);
         if let Some(RecordChange::PutProfile(profile)) = entry.records.first() {
-            let empty = Organization::empty(Arc::clone(profile), Version(0));
+            let empty = Organization::empty(Arc::clone(profile), Version(entry.version.0 - 1));
             teams.entry(entry.organization.clone()).or_insert(empty);
         }
         let next = teams[&entry.organization].apply(&entry.records);
