@@ -3095,3 +3095,63 @@ async fn of_racing_requests_under_one_id_one_is_made_and_all_are_answered_alike(
     assert_eq!(daemon.application.published(), before + 1);
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn an_etag_of_a_deleted_organization_does_not_fit_the_next_one_of_that_id() {
+    let daemon = Daemon::start().await;
+    daemon.found("acme", "greenhouse").await;
+    let old = ok!(daemon
+        .organizations
+        .get_organization(of_acme!(GetOrganizationRequest {})));
+    let old = old.organization.expect("the organization").etag;
+    ok!(daemon
+        .organizations
+        .delete_organization(of_acme!(DeleteOrganizationRequest {})));
+    daemon.found("acme", "greenhouse").await;
+
+    assert_is(
+        &refused!(
+            daemon
+                .organizations
+                .delete_organization(of_acme!(DeleteOrganizationRequest { etag: &old }))
+        ),
+        Code::Aborted,
+        "STALE_ETAG",
+    );
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn revisions_not_reached_fail_their_items_of_a_batch_and_no_others() {
+    let daemon = Daemon::start().await;
+    daemon.found("acme", "greenhouse").await;
+    let published = daemon.application.published();
+    let asking = |at_least: String| v1::IsAuthorizedRequest {
+        at_least,
+        ..question("acme", "owner", "ViewOrganization", "Organization", "acme")
+    };
+    let mut batch = Request::new(v1::BatchIsAuthorizedRequest {
+        requests: vec![
+            asking(format!("0.{published:x}")),
+            asking(format!("0.{:x}", published + 1)),
+            asking("latest".to_owned()),
+            asking(format!("0.{:x}", published + 2)),
+            asking(String::new()),
+        ],
+        ..Default::default()
+    });
+    batch.set_timeout(Duration::from_secs(4));
+
+    let items = ok!(daemon.authorization.batch_is_authorized(batch)).items;
+
+    let codes: Vec<i32> = items
+        .into_iter()
+        .map(|item| match item.result.expect("a result") {
+            v1::batch_item::Result::Response(_) => 0,
+            v1::batch_item::Result::Status(status) => status.code,
+        })
+        .collect();
+    let (ok, invalid, unavailable) = (0, Code::InvalidArgument.into(), Code::Unavailable.into());
+    assert_eq!(codes, [ok, unavailable, invalid, unavailable, ok]);
+    daemon.stop().await;
+}

@@ -324,6 +324,7 @@ fn every_fault_of_the_rules_is_told_once_with_its_line() {
             "@id(\"lost\") @reason(\"nowhere\")",
             "forbid (principal, action == Action::\"Nothing\", resource);",
             "@id(\"lost\") @reason(\"again\") forbid (principal, action, resource);",
+            "@id(\"bot\") @reason(\"one\") forbid (principal == User::\"bot\", action, resource);",
         ]
         .join("\n")
     });
@@ -336,6 +337,7 @@ fn every_fault_of_the_rules_is_told_once_with_its_line() {
         format!("{file}:4: rule `silent` needs a `@reason`"),
         format!("{file}:7: unrecognized action `Action::\"Nothing\"`"),
         format!("{file}:8: another rule has the id `product/lost`"),
+        format!("{file}:9: rule `bot` names `User::\"bot\"`"),
     ];
     assert_eq!(told.lines().count(), wanted.len(), "{told}");
     for (line, wanted) in told.lines().zip(&wanted) {

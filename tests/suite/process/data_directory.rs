@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use roster::proto::v1;
+use roster::proto::v1::member_service_client::MemberServiceClient;
 use roster::proto::v1::organization_service_client::OrganizationServiceClient;
 use tonic::Code;
 
@@ -108,4 +109,58 @@ fn only_segment(directory: &Path) -> PathBuf {
         .collect();
     assert_eq!(segments.len(), 1, "{segments:?}");
     segments.remove(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_record_is_made_anew_from_the_journal_at_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start_with(directory.path(), &["--example"]);
+    let before = listed(&daemon).await;
+    daemon.stop();
+    let damaged = damage_members(&directory.path().join("sled"));
+    assert!(damaged > 10, "{damaged} records of members");
+
+    let daemon = Daemon::start(directory.path());
+    assert_eq!(listed(&daemon).await, before);
+    let ended = daemon.stop();
+    assert!(
+        ended.stderr.contains("a record is damaged"),
+        "{}",
+        ended.stderr
+    );
+}
+
+/// The members of an example, as the daemon lists them.
+async fn listed(daemon: &Daemon) -> Vec<v1::Member> {
+    let request = v1::ListMembersRequest {
+        organization: "cloud-66-example".to_owned(),
+        ..Default::default()
+    };
+    MemberServiceClient::new(daemon.connect().await)
+        .list_members(daemon.signed(request))
+        .await
+        .expect("the members")
+        .into_inner()
+        .members
+}
+
+/// Changes the last byte of every record of a member in a closed database.
+fn damage_members(database: &Path) -> usize {
+    const RECORDS: u8 = 2;
+    let database = sled::open(database).expect("the database opens");
+    let mut damaged = 0;
+    for name in database.tree_names() {
+        let tree = database.open_tree(name).expect("a tree");
+        for record in tree.scan_prefix([RECORDS]) {
+            let (key, value) = record.expect("a record");
+            let mut value = value.to_vec();
+            if let Some(last) = value.last_mut() {
+                *last ^= 1;
+            }
+            tree.insert(key, value).expect("it is written");
+            damaged += 1;
+        }
+    }
+    database.flush().expect("it is flushed");
+    damaged
 }
