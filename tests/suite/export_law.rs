@@ -7,8 +7,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use cedar_policy::{
-    Authorizer, Context, Decision, Entities, EntityUid, Policy, PolicyId, PolicySet, Request,
-    Schema, ValidationMode, Validator,
+    AuthorizationError, Authorizer, Context, Decision, Effect, Entities, EntityUid, Policy,
+    PolicyId, PolicySet, Request, Schema, ValidationMode, Validator,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
@@ -84,14 +84,31 @@ impl Exported {
         )
         .expect("a request that fits the schema");
         let response = Authorizer::new().is_authorized(&request, &self.policies, &self.entities);
+        // The one exception to the law, and the safe one: where a forbidding policy
+        // can't be evaluated, Cedar leaves it out, and the daemon denies.
+        let failed: Vec<String> = response
+            .diagnostics()
+            .errors()
+            .map(|error| match error {
+                AuthorizationError::PolicyEvaluationError(error) => error.policy_id(),
+            })
+            .filter(|id| {
+                let policy = self.policies.policy(id);
+                policy.is_some_and(|policy| policy.effect() == Effect::Forbid)
+            })
+            .map(ToString::to_string)
+            .collect();
+        let allow = response.decision() == Decision::Allow;
         let mut policies: Vec<String> = response
             .diagnostics()
             .reason()
             .map(ToString::to_string)
+            .filter(|_| !allow || failed.is_empty())
+            .chain(failed.clone())
             .collect();
         policies.sort();
         Answer {
-            allow: response.decision() == Decision::Allow,
+            allow: allow && failed.is_empty(),
             policies,
         }
     }
