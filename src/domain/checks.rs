@@ -249,19 +249,15 @@ fn role_fault(
         ));
     }
     if let Some(built_in) = catalog.role(role) {
-        let fits = match place {
-            Place::Organization => built_in.on_organization,
-            Place::Project => built_in.on_project,
-            Place::Override => true,
+        let refused_on = match place {
+            Place::Organization => (!built_in.on_organization).then_some("the organization"),
+            Place::Project => (!built_in.on_project).then_some("a project"),
+            Place::Override => None,
         };
-        let where_ = match place {
-            Place::Organization => "the organization",
-            Place::Project | Place::Override => "a project",
-        };
-        return (!fits).then(|| {
+        return refused_on.map(|refused_on| {
             (
                 Fault::RoleNotHeldThere,
-                format!("is a role that can't be held on {where_}"),
+                format!("is a role that can't be held on {refused_on}"),
             )
         });
     }

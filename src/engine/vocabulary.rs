@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn every_entity_type_of_roster_parses() {
-        for make in [user, role, status, organization, project, action] {
+        for make in [user, role, status, organization, project, action, member] {
             assert_eq!(make("x\"y").id().unescaped(), "x\"y");
         }
     }

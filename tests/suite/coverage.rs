@@ -898,3 +898,65 @@ async fn what_went_wrong_inside_is_one_constant_text() {
     assert_eq!(status.message(), "an internal error; see the daemon's log");
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn who_owns_too_much_is_removed_once_their_resources_are_passed_on_in_turns() {
+    let daemon = Daemon::start().await;
+    daemon.found("acme", "greenhouse").await;
+    daemon.add("acme", "ann", &[]).await;
+    daemon.add("acme", "bea", &[]).await;
+    register_too_many(&daemon).await;
+    let remove = || v1::RemoveMemberRequest {
+        organization: "acme".to_owned(),
+        user: "bea".to_owned(),
+        ..Default::default()
+    };
+    let refused = daemon.members().remove_member(remove()).await;
+    let refused = refused.expect_err("too much");
+    assert_eq!(reason(&refused), "LIMIT_REACHED");
+    let details = tonic_types::StatusExt::get_error_details(&refused);
+    assert!(details.retry_info().is_none(), "a limit does not pass");
+
+    let mut counts = Vec::new();
+    while counts.last() != Some(&0) {
+        let request = v1::ReassignResourcesRequest {
+            organization: "acme".to_owned(),
+            from_owner: "bea".to_owned(),
+            to_owner: "ann".to_owned(),
+            ..Default::default()
+        };
+        let answer = daemon.resources().reassign_resources(request).await;
+        counts.push(answer.expect("some are passed on").into_inner().count);
+    }
+    assert_eq!(counts, [10_000, 1, 0]);
+    let removed = daemon.members().remove_member(remove()).await;
+    assert_eq!(
+        removed
+            .expect("nothing is left")
+            .into_inner()
+            .orphaned_count,
+        0
+    );
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_may_grant_under_so_many_conditions_and_no_more() {
+    let daemon = Daemon::start().await;
+    daemon.found("acme", "hypervisor-io").await;
+    let conditional = vec![v1::ConditionalActions::default(); 65];
+    let request = v1::CreateRoleRequest {
+        organization: "acme".to_owned(),
+        display_name: "R".to_owned(),
+        permissions: Some(v1::Permissions {
+            conditional,
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let refused = daemon.roles().create_role(request).await.expect_err("many");
+    let faults = violations(&refused);
+    let fault = ("permissions.conditional".to_owned(), "TOO_MANY".to_owned());
+    assert!(faults.contains(&fault), "{faults:?}");
+    daemon.stop().await;
+}
