@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use roster::app;
-use roster::application::{Application, Caller, Check, Request};
+use roster::application::{Actor, Application, Caller, Check, Need, Request};
 use roster::domain::change::RecordChange;
 use roster::domain::identifiers::{OrganizationId, RoleId, UserId};
 use roster::domain::lifecycle::{Founding, found};
@@ -120,8 +120,7 @@ async fn commit(
         target_kind: "Organization".to_owned(),
         target_id: organization(size),
         caller: "bench".to_owned(),
-        request_id: String::new(),
-        details: Vec::new(),
+        ..HistoryEvent::default()
     };
     let commit = Commit {
         organization: OrganizationId::new(organization(size)),
@@ -129,7 +128,7 @@ async fn commit(
         version: expected.map_or(Version(1), Version::next),
         at: Moment(0),
         records,
-        event,
+        events: vec![event],
         idempotency: None,
         on_commit: Box::new(|_| {}),
     };
@@ -146,7 +145,13 @@ fn member(number: usize) -> Member {
         project_roles: Default::default(),
         overrides: Default::default(),
         default_roles: Default::default(),
+        kind: Default::default(),
+        groups: Default::default(),
+        periods: Default::default(),
+        period: Default::default(),
+        added_by: None,
         joined_at: Moment(0),
+        last_active_at: None,
         membership: Version(1),
         version: Version(1),
     }
@@ -160,17 +165,21 @@ fn measure_writes(runtime: &tokio::runtime::Runtime, application: &Application) 
             let role = if round % 2 == 0 { "operator" } else { "viewer" }.to_owned();
             let begun = Instant::now();
             runtime
-                .block_on(
-                    application.mutate(&organization(*size), &request(), |snapshot, _| {
-                        let roles = std::slice::from_ref(&role);
-                        snapshot.organization().set_member_roles(
-                            snapshot.catalog().catalog(),
+                .block_on(application.mutate(
+                    &organization(*size),
+                    Need::Operator,
+                    &request(),
+                    |turn| {
+                        let roles = vec![role.clone()].into();
+                        turn.organization().set_member_roles(
+                            turn.catalog(),
                             &user,
-                            roles,
+                            &roles,
                             "",
+                            turn.now,
                         )
-                    }),
-                )
+                    },
+                ))
                 .expect("a change");
             samples[index].push(begun.elapsed());
         }
@@ -214,6 +223,7 @@ fn measure_checks(application: &Application) -> Vec<Duration> {
                     action: "InstancesManage",
                     resource_type: "Instance",
                     resource_id: "vm-1",
+                    at: application.world().now(),
                     ..RawQuestion::default()
                 };
                 let check = Check {
@@ -246,7 +256,9 @@ fn request() -> Request {
     Request {
         caller: Caller {
             name: "bench".to_owned(),
+            actor: Actor::Operator,
         },
+        method: "SetMemberRoles",
         request_id: String::new(),
         fingerprint: [0; 32],
         validate_only: false,

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::actor::{self, Actor, Caller, Need};
+use super::mutate::{Signature, refused_event};
 use super::{Application, Error};
+use crate::domain::Refusal;
+use crate::domain::organization::Moment;
 use crate::domain::refusal::{Fault, Violation};
 use crate::engine::{Explanation, RawQuestion, Snapshot, Verdict};
 
@@ -21,6 +25,35 @@ pub struct Check<'a> {
     pub include_reasons: bool,
 }
 
+/// Who reads.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    /// Who calls.
+    pub caller: Caller,
+    /// The name of the RPC.
+    pub method: &'static str,
+    /// How long the reader waits for a revision.
+    pub patience: Duration,
+}
+
+impl Reader {
+    /// Refuses those who act on behalf of a member.
+    pub fn must_be_operator(&self) -> Result<(), Error> {
+        match self.caller.actor {
+            Actor::Operator => Ok(()),
+            Actor::Member(_) => Err(Refusal::OperatorOnly(self.method).into()),
+        }
+    }
+
+    /// Refuses those who ask for somebody else.
+    pub fn must_be(&self, user: &str) -> Result<(), Error> {
+        match &self.caller.actor {
+            Actor::Member(actor) if actor.as_str() == user => Ok(()),
+            _ => self.must_be_operator(),
+        }
+    }
+}
+
 /// The answer.
 #[derive(Clone, Debug)]
 pub struct Checked {
@@ -28,6 +61,8 @@ pub struct Checked {
     pub verdict: Verdict,
     /// The position in the history it was decided on.
     pub revision: u64,
+    /// The moment at which it may change by itself.
+    pub valid_until: Option<Moment>,
     /// Why, if that was asked.
     pub explanation: Option<Explanation>,
 }
@@ -46,6 +81,30 @@ impl Application {
         } else {
             self.progress.reach(at_least, patience).await
         }
+    }
+
+    /// The organization as the reader may read it: at the revision asked for or later,
+    /// if the actor may. What is denied is recorded.
+    pub async fn view(
+        &self,
+        organization: &str,
+        need: Need<'_>,
+        reader: &Reader,
+        at_least: &str,
+    ) -> Result<Arc<Snapshot>, Error> {
+        self.reach(at_least, reader.patience).await?;
+        let snapshot = self.find(organization)?;
+        let Some(acting) = actor::resolve(&snapshot, &reader.caller.actor) else {
+            return Ok(snapshot);
+        };
+        let now = self.world.now();
+        let authorized = actor::authorize(&snapshot, &acting, need, reader.method, now);
+        if let Err(Error::Refused(refusal)) = &authorized {
+            let signature = Signature::of_reader(&reader.caller, reader.method);
+            let event = refused_event(organization, need, signature, refusal.reason());
+            self.record(organization, vec![event], now).await;
+        }
+        authorized.map(|()| snapshot)
     }
 
     /// Everything published up to now, as a position in the history.
@@ -87,12 +146,15 @@ pub fn judge(snapshot: &Snapshot, check: &Check<'_>) -> Result<Checked, Error> {
         return Ok(Checked {
             verdict: explanation.verdict,
             revision: snapshot.revision(),
+            valid_until: explanation.valid_until,
             explanation: Some(explanation),
         });
     }
+    let decision = snapshot.decide(&question)?;
     Ok(Checked {
-        verdict: snapshot.decide(&question)?,
+        verdict: decision.verdict,
         revision: snapshot.revision(),
+        valid_until: decision.valid_until,
         explanation: None,
     })
 }

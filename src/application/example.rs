@@ -3,10 +3,12 @@
 //! They are founded through the same use cases as any other. An organization that
 //! is there already is left alone.
 
-use super::{Application, Caller, Error, Request};
+use super::actor::{Actor, Caller, Need};
+use super::{Application, Error, Request};
 use crate::domain::checks::AskedPermissions;
 use crate::domain::lifecycle::Founding;
 use crate::domain::members::NewMember;
+use crate::domain::period::Period;
 use crate::domain::resources::NewResource;
 use crate::domain::roles::NewRole;
 
@@ -172,23 +174,23 @@ impl Application {
     }
 
     async fn take(&self, organization: &str, step: &Step) -> Result<(), Error> {
-        self.mutate(organization, &request(), |snapshot, now| {
-            let state = snapshot.organization();
-            let catalog = snapshot.catalog().catalog();
+        self.mutate(organization, Need::Operator, &request(), |turn| {
+            let (state, catalog, now) = (turn.organization(), turn.catalog(), turn.now);
             match step {
                 Step::Member(user, name, roles) => {
                     let new = NewMember {
                         user: (*user).to_owned(),
                         display_name: (*name).to_owned(),
                         email: format!("{user}@{organization}.example"),
-                        roles: owned(roles),
+                        roles: owned(roles).into(),
+                        period: Period::ALWAYS,
                     };
                     state.add_member(catalog, &new, now)
                 }
-                Step::Suspend(user) => state.suspend_member(user, ""),
+                Step::Suspend(user) => state.suspend_member(catalog, user, "", now),
                 Step::Project(id, name) => state.create_project(catalog, id, name, now),
                 Step::ProjectRoles(project, user, roles) => {
-                    state.set_project_roles(catalog, project, user, &owned(roles), "")
+                    state.set_project_roles(catalog, project, user, &owned(roles).into(), "", now)
                 }
                 Step::Override(project, user, roles) => {
                     let none = AskedPermissions::default();
@@ -198,6 +200,7 @@ impl Application {
                         user,
                         &owned(roles),
                         &none,
+                        Period::ALWAYS,
                         "",
                         now,
                     )
@@ -237,7 +240,9 @@ fn request() -> Request {
     Request {
         caller: Caller {
             name: "example".to_owned(),
+            actor: Actor::Operator,
         },
+        method: "LoadExample",
         request_id: String::new(),
         fingerprint: [0; 32],
         validate_only: false,

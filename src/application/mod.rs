@@ -5,9 +5,12 @@
 //! decide, apply, compile, commit, publish. Nothing here knows the wire, Cedar
 //! or how the store keeps records.
 
+pub mod actor;
 pub mod check;
+pub mod directory;
 pub mod error;
 pub mod example;
+pub mod expiry;
 pub mod listing;
 pub mod mutate;
 pub mod organizations;
@@ -17,15 +20,17 @@ pub mod revision;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use check::{Check, Checked};
+pub use actor::{Actor, Caller, Need, Turn};
+pub use check::{Check, Checked, Reader};
 pub use error::Error;
 pub use listing::{Page, PageRequest};
-pub use mutate::{Caller, Request, Written};
+pub use mutate::{Request, Written};
 
 use crate::domain::identifiers::CatalogId;
 use crate::engine::{CompiledCatalog, Snapshot};
 use crate::store::{ReadError, Store};
 use crate::world::World;
+use directory::Directory;
 use registry::Registry;
 use revision::Progress;
 
@@ -36,6 +41,7 @@ pub struct Application {
     world: Arc<dyn World>,
     registry: Arc<Registry>,
     progress: Arc<Progress>,
+    directory: Arc<Directory>,
 }
 
 /// The application could not be started on what the store holds.
@@ -82,6 +88,7 @@ impl Application {
             world,
             registry: Arc::new(Registry::default()),
             progress,
+            directory: Arc::default(),
         };
         application.load()?;
         Ok(application)
@@ -108,6 +115,7 @@ impl Application {
                         organization: id.to_string(),
                         problem: error.to_string(),
                     })?;
+                self.directory.add_all(snapshot.organization());
                 self.registry.publish(id, Arc::new(snapshot));
             }
             match page.last() {

@@ -8,14 +8,14 @@
 
 use std::sync::Arc;
 
-use super::registry::{Cell, Registry};
-use super::revision::Progress;
+use super::actor::{self, Actor, Caller, Need, Turn};
+use super::registry::Cell;
 use super::{Application, Error};
-use crate::domain::Refusal;
-use crate::domain::change::{Change, Outcome, RecordChange};
-use crate::domain::identifiers::OrganizationId;
+use crate::domain::change::{Change, Event, Outcome, RecordChange};
+use crate::domain::identifiers::{OrganizationId, identifier_fault};
 use crate::domain::organization::{Moment, Organization};
 use crate::domain::refusal::{Fault, Violation};
+use crate::domain::{Refusal, grant_rule};
 use crate::engine::Snapshot;
 use crate::store::{
     Commit, CommitError, HistoryEvent, Idempotency, IdempotencyKey, OnCommit, Remembered,
@@ -28,18 +28,13 @@ const REMEMBERED_FOR_MILLISECONDS: i64 = 24 * 60 * 60 * 1_000;
 /// The longest request id, in bytes.
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
-/// Who calls.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// The caller's name in the history, such as `operator`.
-    pub name: String,
-}
-
 /// What every changing request carries besides its own fields.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// Who calls.
     pub caller: Caller,
+    /// The name of the RPC; what the history calls it.
+    pub method: &'static str,
     /// The caller's id for it, or empty.
     pub request_id: String,
     /// SHA-256 over method and body.
@@ -64,15 +59,36 @@ enum Attempt {
 }
 
 impl Application {
-    /// Changes an organization by what `decide` answers for it.
+    /// Changes an organization by what `decide` answers for it, if the actor may.
     pub async fn mutate(
         &self,
         organization: &str,
+        need: Need<'_>,
         request: &Request,
-        decide: impl Fn(&Snapshot, Moment) -> Result<Change, Refusal>,
+        decide: impl Fn(&Turn<'_>) -> Result<Change, Refusal>,
+    ) -> Result<Written, Error> {
+        let now = self.world.now();
+        let tried = self
+            .try_mutate(organization, need, request, now, &decide)
+            .await;
+        if let Err(Error::Refused(refusal)) = &tried
+            && !request.validate_only
+        {
+            let event = refused_event(organization, need, request.into(), refusal.reason());
+            self.record(organization, vec![event], now).await;
+        }
+        tried
+    }
+
+    async fn try_mutate(
+        &self,
+        organization: &str,
+        need: Need<'_>,
+        request: &Request,
+        now: Moment,
+        decide: &impl Fn(&Turn<'_>) -> Result<Change, Refusal>,
     ) -> Result<Written, Error> {
         check_request_id(&request.request_id)?;
-        let now = self.world.now();
         for _ in 0..MAX_ATTEMPTS {
             let Some(cell) = self.registry.get(organization) else {
                 return self.answer_for_the_absent(organization, request, now);
@@ -81,12 +97,35 @@ impl Application {
             if !self.registry.holds(organization, &cell) {
                 continue;
             }
-            match self.attempt(&cell, request, now, &decide).await? {
+            match self.attempt(&cell, need, request, now, decide).await? {
                 Attempt::Done(written) => return Ok(written),
                 Attempt::Again => {}
             }
         }
         Err(Error::ConcurrentChange)
+    }
+
+    /// Puts events into the history that change nothing. That they could not be
+    /// stored is no reason to answer differently; it is logged.
+    pub(super) async fn record(&self, organization: &str, events: Vec<HistoryEvent>, now: Moment) {
+        let Some(cell) = self.registry.get(organization) else {
+            return;
+        };
+        let version = cell.snapshot().organization().version;
+        let progress = Arc::clone(&self.progress);
+        let commit = Commit {
+            organization: OrganizationId::new(organization),
+            expected: Some(version),
+            version,
+            at: now,
+            records: Vec::new(),
+            events,
+            idempotency: None,
+            on_commit: Box::new(move |sequence| progress.reached(sequence)),
+        };
+        if let Err(error) = self.store.commit(commit).await {
+            tracing::error!(%error, organization, "a refusal could not be recorded");
+        }
     }
 
     /// An organization that is not there may have been deleted by this very request.
@@ -103,25 +142,84 @@ impl Application {
     async fn attempt(
         &self,
         cell: &Arc<Cell>,
+        need: Need<'_>,
         request: &Request,
         now: Moment,
-        decide: &impl Fn(&Snapshot, Moment) -> Result<Change, Refusal>,
+        decide: &impl Fn(&Turn<'_>) -> Result<Change, Refusal>,
     ) -> Result<Attempt, Error> {
         let current = cell.snapshot();
         let organization = current.organization();
         if let Some(written) = self.recall(organization.id(), request, now)? {
             return Ok(Attempt::Done(written));
         }
-        let change = decide(&current, now)?;
-        let next = current.advance(organization.apply(&change.records), &change.records)?;
+        let acting = actor::resolve(&current, &request.caller.actor);
+        if let Some(acting) = &acting {
+            actor::authorize(&current, acting, need, request.method, now)?;
+        }
+        let turn = Turn {
+            snapshot: &current,
+            now,
+            acting: acting.as_ref(),
+        };
+        let change = decide(&turn)?;
+        let next = organization.apply(&change.records);
+        if let Some(acting) = &acting
+            && need.action().is_some()
+        {
+            let catalog = current.catalog().catalog();
+            let (records, grantor) = (&change.records, &acting.grantor);
+            grant_rule::check(organization, &next, records, catalog, grantor, now)?;
+        }
+        let next = current.advance(next, &change.records)?;
         if request.validate_only {
             return Ok(Attempt::Done(Written {
                 revision: current.revision(),
                 outcome: change.outcome,
             }));
         }
+        if change.records.is_empty() {
+            return self.note(&current, change, request, now).await;
+        }
         let expected = Some(organization.version);
         self.commit(next, expected, change, request, now).await
+    }
+
+    /// Answers a change that changes nothing: what it says happened is recorded, and
+    /// the organization stays as it is.
+    async fn note(
+        &self,
+        current: &Snapshot,
+        change: Change,
+        request: &Request,
+        now: Moment,
+    ) -> Result<Attempt, Error> {
+        let organization = current.organization();
+        let written = Written {
+            revision: current.revision(),
+            outcome: change.outcome.clone(),
+        };
+        if change.events.is_empty() {
+            return Ok(Attempt::Done(written));
+        }
+        let id = organization.id().clone();
+        let progress = Arc::clone(&self.progress);
+        let commit = Commit {
+            organization: id.clone(),
+            expected: Some(organization.version),
+            version: organization.version,
+            at: now,
+            records: Vec::new(),
+            events: history_events(&change, request),
+            idempotency: idempotency(&id, &change.outcome, request, now),
+            on_commit: Box::new(move |sequence| progress.reached(sequence)),
+        };
+        match self.store.commit(commit).await {
+            Ok(_) => Ok(Attempt::Done(written)),
+            Err(CommitError::AlreadyDone(remembered)) => {
+                replay(*remembered, request).map(Attempt::Done)
+            }
+            Err(error) => Err(Error::Commit(error)),
+        }
     }
 
     /// Commits a decided change and publishes the state that it leads to.
@@ -153,9 +251,9 @@ impl Application {
             expected,
             version: organization.version,
             at: now,
-            event: history_event(&change, request),
+            events: history_events(&change, request),
             idempotency: idempotency(&id, &change.outcome, request, now),
-            on_commit: publisher(&self.registry, &self.progress, next, &change.records),
+            on_commit: self.publisher(next, &change.records),
             records: change.records,
         };
         match self.store.commit(commit).await {
@@ -236,38 +334,124 @@ fn idempotency(
     })
 }
 
-fn history_event(change: &Change, request: &Request) -> HistoryEvent {
-    let details = change
-        .event
-        .details
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), value.clone()));
-    HistoryEvent {
-        action: change.event.action.to_owned(),
-        target_kind: change.event.target.kind.clone(),
-        target_id: change.event.target.id.clone(),
-        caller: request.caller.name.clone(),
-        request_id: request.request_id.clone(),
-        details: details.collect(),
+fn history_events(change: &Change, request: &Request) -> Vec<HistoryEvent> {
+    let event = |event: &Event| {
+        let details = event
+            .details
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()));
+        HistoryEvent {
+            action: event.action.to_owned(),
+            target_kind: event.target.kind.clone(),
+            target_id: event.target.id.clone(),
+            refusal: event.refusal.unwrap_or_default().to_owned(),
+            details: details.collect(),
+            ..signed(request.into())
+        }
+    };
+    change.events.iter().map(event).collect()
+}
+
+/// Who made a request, as far as the history keeps it.
+#[derive(Clone, Copy)]
+pub(super) struct Signature<'a> {
+    caller: &'a Caller,
+    method: &'static str,
+    request_id: &'a str,
+}
+
+impl<'a> From<&'a Request> for Signature<'a> {
+    fn from(request: &'a Request) -> Self {
+        Self {
+            caller: &request.caller,
+            method: request.method,
+            request_id: &request.request_id,
+        }
     }
 }
 
-fn publisher(
-    registry: &Arc<Registry>,
-    progress: &Arc<Progress>,
-    next: Snapshot,
-    records: &[RecordChange],
-) -> OnCommit {
-    let registry = Arc::clone(registry);
-    let progress = Arc::clone(progress);
-    let deleted = records.contains(&RecordChange::DeleteOrganization);
-    Box::new(move |sequence| {
-        let id = Organization::id(next.organization()).clone();
-        if deleted {
-            registry.forget(&id);
-        } else {
-            registry.publish(&id, Arc::new(next.at_revision(sequence.0)));
+impl<'a> Signature<'a> {
+    /// Who read something.
+    pub(super) fn of_reader(caller: &'a Caller, method: &'static str) -> Self {
+        Self {
+            caller,
+            method,
+            request_id: "",
         }
-        progress.reached(sequence);
-    })
+    }
+}
+
+fn signed(signature: Signature<'_>) -> HistoryEvent {
+    let actor = match &signature.caller.actor {
+        Actor::Operator => String::new(),
+        Actor::Member(user) => user.to_string(),
+    };
+    // An id that is none is not worth keeping.
+    let request_id = if check_request_id(signature.request_id).is_ok() {
+        signature.request_id
+    } else {
+        ""
+    };
+    HistoryEvent {
+        caller: signature.caller.name.clone(),
+        actor,
+        request_id: request_id.to_owned(),
+        ..HistoryEvent::default()
+    }
+}
+
+/// The event of a request that was refused for a reason.
+pub(super) fn refused_event(
+    organization: &str,
+    need: Need<'_>,
+    signature: Signature<'_>,
+    reason: &str,
+) -> HistoryEvent {
+    let target = need.target(organization);
+    let known = identifier_fault(&target.id).is_none();
+    let permission = need.action().map(|action| ("permission", action));
+    HistoryEvent {
+        action: signature.method.to_owned(),
+        target_kind: target.kind,
+        target_id: if known { target.id } else { String::new() },
+        refusal: reason.to_owned(),
+        details: permission
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
+        ..signed(signature)
+    }
+}
+
+impl Application {
+    /// What makes a commit visible once it is durable.
+    fn publisher(&self, next: Snapshot, records: &[RecordChange]) -> OnCommit {
+        let registry = Arc::clone(&self.registry);
+        let progress = Arc::clone(&self.progress);
+        let directory = Arc::clone(&self.directory);
+        let deleted = records.contains(&RecordChange::DeleteOrganization);
+        let members: Vec<RecordChange> = records
+            .iter()
+            .filter(|record| {
+                matches!(
+                    record,
+                    RecordChange::PutMember(_) | RecordChange::DeleteMember(_)
+                )
+            })
+            .cloned()
+            .collect();
+        Box::new(move |sequence| {
+            let id = Organization::id(next.organization()).clone();
+            if deleted {
+                if let Some(last) = registry.snapshot(id.as_str()) {
+                    directory.remove_all(last.organization());
+                }
+                registry.forget(&id);
+            } else {
+                registry.publish(&id, Arc::new(next.at_revision(sequence.0)));
+                directory.follow(&id, &members);
+            }
+            progress.reached(sequence);
+        })
+    }
 }

@@ -4,15 +4,25 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::actor::{Actor, Need};
 use super::mutate::{Request, Written, check_request_id, key};
 use super::{Application, Error};
 use crate::domain::Refusal;
-use crate::domain::identifiers::OrganizationId;
+use crate::domain::change::Outcome;
+use crate::domain::identifiers::{OrganizationId, identifier_fault};
 use crate::domain::lifecycle::{Founding, found};
 use crate::domain::organization::Moment;
 use crate::domain::refusal::{Fault, Violation};
 use crate::engine::Snapshot;
 use crate::world::{draw_id, draw_version};
+
+/// What became of each membership of a user.
+pub struct Removals {
+    /// By organization, ascending.
+    pub each: Vec<(OrganizationId, Result<Outcome, Refusal>)>,
+    /// The position of the last change.
+    pub revision: u64,
+}
 
 impl Application {
     /// Organizations whose ids come after `after`, ascending, at most `limit`.
@@ -21,6 +31,53 @@ impl Application {
         ids.iter()
             .filter_map(|id| self.registry.snapshot(id.as_str()))
             .collect()
+    }
+
+    /// Organizations of a user whose ids come after `after`, ascending, at most `limit`.
+    pub fn organizations_of(&self, user: &str, after: &str, limit: usize) -> Vec<Arc<Snapshot>> {
+        let ids = self.directory.organizations(user, after, limit);
+        ids.iter()
+            .filter_map(|id| self.registry.snapshot(id.as_str()))
+            .filter(|snapshot| snapshot.organization().members.contains_key(user))
+            .collect()
+    }
+
+    /// Removes a user from every organization, and says what became of each membership.
+    pub async fn remove_user(&self, user: &str, request: &Request) -> Result<Removals, Error> {
+        check_request_id(&request.request_id)?;
+        if request.caller.actor != Actor::Operator {
+            return Err(Refusal::OperatorOnly(request.method).into());
+        }
+        if let Some(fault) = identifier_fault(user) {
+            return Err(Error::invalid(vec![Violation::new(
+                "user",
+                Fault::Malformed,
+                fault,
+            )]));
+        }
+        let mut removals = Removals {
+            each: Vec::new(),
+            revision: self.published(),
+        };
+        for organization in self.directory.organizations(user, "", usize::MAX) {
+            let removed = self
+                .mutate(organization.as_str(), Need::Operator, request, |turn| {
+                    let catalog = turn.catalog();
+                    turn.organization()
+                        .remove_member(catalog, user, "", "", turn.now)
+                })
+                .await;
+            let removal = match removed {
+                Ok(written) => {
+                    removals.revision = removals.revision.max(written.revision);
+                    Ok(written.outcome)
+                }
+                Err(Error::Refused(refusal)) => Err(refusal),
+                Err(other) => return Err(other),
+            };
+            removals.each.push((organization, removal));
+        }
+        Ok(removals)
     }
 
     /// Founds an organization on a catalog. An empty id stands for a generated one,
@@ -32,6 +89,9 @@ impl Application {
         request: &Request,
     ) -> Result<Written, Error> {
         check_request_id(&request.request_id)?;
+        if request.caller.actor != Actor::Operator {
+            return Err(Refusal::OperatorOnly(request.method).into());
+        }
         let Some(compiled) = self.catalog(catalog) else {
             let known: Vec<String> = self
                 .catalogs()

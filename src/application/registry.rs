@@ -12,6 +12,7 @@ use papaya::HashMap;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::domain::identifiers::OrganizationId;
+use crate::domain::organization::Moment;
 use crate::engine::Snapshot;
 
 /// One organization: what readers see, and the writers' turn.
@@ -96,6 +97,20 @@ impl Registry {
     /// Waits for the turn to found an organization.
     pub async fn founding_turn(&self) -> MutexGuard<'_, ()> {
         self.founding.lock().await
+    }
+
+    /// Organizations in which something has ended by `now`.
+    pub fn due(&self, now: Moment) -> Vec<OrganizationId> {
+        let cells = self.cells.pin();
+        cells
+            .iter()
+            .filter(|(_, cell)| {
+                let snapshot = cell.published.load();
+                let first = snapshot.organization().deadlines.first();
+                first.is_some_and(|(end, _)| *end <= now)
+            })
+            .map(|(id, _)| id.clone())
+            .collect()
     }
 
     /// Ids after `after`, ascending, at most `limit`.

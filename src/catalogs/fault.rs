@@ -65,6 +65,11 @@ impl<'t> Faults<'t> {
         });
     }
 
+    /// The text of the file at a range of bytes, as it is written there.
+    pub(super) fn written(&self, span: Range<usize>) -> &'t str {
+        self.text.get(span).unwrap_or_default()
+    }
+
     /// What was found, in the order of the file.
     pub(super) fn into_found(mut self) -> Vec<CatalogFault> {
         self.found.sort();

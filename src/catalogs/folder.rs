@@ -15,6 +15,7 @@ static POLICIES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/policies");
 pub(super) const BASE_FOLDER: &str = "base";
 const CATALOG_FILE: &str = "catalog.toml";
 const RULES_FILE: &str = "rules.cedar";
+const NOTIFICATIONS_FILE: &str = "notifications.toml";
 
 /// A file's content and the path its faults are reported under.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(super) struct Folder {
     pub(super) catalog: File,
     /// `rules.cedar`, if there is one.
     pub(super) rules: Option<RulesText>,
+    /// `notifications.toml`, if there is one.
+    pub(super) notifications: Option<File>,
 }
 
 /// Roster's own actions.
@@ -39,6 +42,14 @@ pub(super) fn base_actions() -> File {
     File {
         path: "policies/base/actions.toml".to_owned(),
         text: include_str!("../../policies/base/actions.toml").to_owned(),
+    }
+}
+
+/// Roster's own words for notifications.
+pub(super) fn base_notifications() -> File {
+    File {
+        path: "policies/base/notifications.toml".to_owned(),
+        text: include_str!("../../policies/base/notifications.toml").to_owned(),
     }
 }
 
@@ -98,7 +109,7 @@ fn collect(
     files: impl Iterator<Item = (std::path::PathBuf, std::io::Result<Vec<u8>>)>,
 ) -> Result<Folder, Vec<CatalogFault>> {
     let mut faults = Vec::new();
-    let (mut catalog, mut rules) = (None, None);
+    let (mut catalog, mut rules, mut notifications) = (None, None, None);
     for (path, content) in files {
         let name = path
             .file_name()
@@ -109,11 +120,14 @@ fn collect(
         match name.as_str() {
             CATALOG_FILE => catalog = text_of(shown, content, &mut faults),
             RULES_FILE => rules = text_of(shown, content, &mut faults),
+            NOTIFICATIONS_FILE => notifications = text_of(shown, content, &mut faults),
             // A misspelled name must not make rules disappear in silence.
-            _ if name.ends_with(".toml") || name.ends_with(".cedar") => faults.push(CatalogFault::of_file(
-                shown,
-                format!("is not part of a catalog; its files are `{CATALOG_FILE}` and `{RULES_FILE}`"),
-            )),
+            _ if name.ends_with(".toml") || name.ends_with(".cedar") => {
+                let message = format!(
+                    "is not part of a catalog; its files are `{CATALOG_FILE}`, `{RULES_FILE}` and `{NOTIFICATIONS_FILE}`"
+                );
+                faults.push(CatalogFault::of_file(shown, message));
+            }
             _ => {}
         }
     }
@@ -133,6 +147,7 @@ fn collect(
                 .into_owned(),
             catalog,
             rules: rules.map(|File { path, text }| RulesText { path, text }),
+            notifications,
         }),
         _ => Err(faults),
     }

@@ -1,10 +1,11 @@
 //! Reads catalogs: folders of data that say what a product sells.
 //!
 //! A catalog is `catalog.toml` and, where the product forbids something to
-//! everyone, `rules.cedar`. The folders under `policies/` are compiled in;
+//! everyone, `rules.cedar`, and where it has words of its own for what people
+//! are told, `notifications.toml`. The folders under `policies/` are compiled in;
 //! others are loaded from a directory, so that a product is added without
-//! touching Rust. Roster's own actions and rules, `policies/base`, are part of
-//! every catalog and always the compiled-in ones: the code speaks of them by name.
+//! touching Rust. Roster's own actions, rules and words, `policies/base`, are part
+//! of every catalog and always the compiled-in ones: the code speaks of them by name.
 //!
 //! Whoever writes a catalog has it wrong several times first. Reading therefore
 //! never stops at the first fault: it reports all of them, each with its line,
@@ -19,6 +20,7 @@ mod actions;
 mod conditions;
 mod fault;
 mod folder;
+mod notifications;
 mod plans;
 mod reading;
 mod resource_types;
@@ -61,17 +63,17 @@ pub fn embedded() -> Result<Vec<Catalog>, Vec<CatalogFault>> {
 /// The catalog in the directory `folder`; the directory's name is its id.
 ///
 /// # Errors
-/// Every fault of the catalog, in the order of the file.
+/// Every fault of the catalog, file by file, in the order of the file.
 pub fn load_folder(base: &Base, folder: &Path) -> Result<Catalog, Vec<CatalogFault>> {
     reading::read_catalog(base, &folder::on_disk(folder)?)
 }
 
-/// Roster's own actions, which every catalog carries.
+/// Roster's own actions and words, which every catalog carries.
 ///
 /// # Errors
-/// The faults of `policies/base/actions.toml`. A released binary has none.
+/// The faults of the TOML files in `policies/base`. A released binary has none.
 pub fn base() -> Result<Base, Vec<CatalogFault>> {
-    reading::read_base(&folder::base_actions())
+    reading::read_base(&folder::base_actions(), &folder::base_notifications())
 }
 
 /// The rules that hold in every organization, as Cedar text.

@@ -8,6 +8,9 @@ use super::vocabulary::id_fault;
 use crate::domain::catalog::Plan;
 use crate::domain::identifiers::PlanId;
 
+/// The highest limit on members that a plan can set.
+const MAX_MEMBERS: u32 = 10_000_000;
+
 /// The plans of the file; there must be one, for every organization is on a plan.
 pub(super) fn read_plans(root: &mut Section<'_>, faults: &mut Faults<'_>) -> Vec<Plan> {
     let mut plans: Vec<Plan> = Vec::new();
@@ -41,6 +44,7 @@ fn read_plan(
     let id = section.text("id", faults);
     let title = section.text("title", faults);
     let features = section.names("features", faults);
+    let members = section.optional_number("members", 1..=MAX_MEMBERS, faults);
     section.close(faults);
     for name in id.iter().chain(&features) {
         if let Some(fault) = id_fault(name.get_ref()) {
@@ -55,6 +59,7 @@ fn read_plan(
             .into_iter()
             .map(|feature| feature.into_inner())
             .collect::<BTreeSet<_>>(),
+        members,
     };
     Some((plan, id.span()))
 }

@@ -9,19 +9,22 @@ use super::actions::Actions;
 use super::conditions::read_conditions;
 use super::fault::{CatalogFault, Faults};
 use super::folder::{BASE_FOLDER, File, Folder};
+use super::notifications;
 use super::plans::read_plans;
 use super::resource_types::ResourceTypes;
 use super::roles::{Known, read_roles};
 use super::section::Section;
-use super::team::read_team;
+use super::team::{check_roles, read_team};
 use super::vocabulary::id_fault;
 use crate::domain::catalog::{Catalog, CatalogParts};
 use crate::domain::identifiers::CatalogId;
+use crate::domain::templates::Templates;
 
-/// Roster's own actions, which every catalog starts from.
+/// Roster's own actions and words, which every catalog starts from.
 #[derive(Debug)]
 pub struct Base {
     actions: Actions,
+    templates: Templates,
 }
 
 impl Base {
@@ -31,21 +34,56 @@ impl Base {
     }
 }
 
-/// Reads Roster's own actions.
-pub(super) fn read_base(file: &File) -> Result<Base, Vec<CatalogFault>> {
-    let mut faults = Faults::new(&file.path, &file.text);
-    let mut actions = Actions::default();
-    if let Some(table) = parse(&file.text, &mut faults) {
-        let mut root = Section::root(&table);
-        actions.read(&ResourceTypes::built_in(), &mut root, &mut faults);
-        root.close(&mut faults);
+/// Reads Roster's own actions and words.
+pub(super) fn read_base(actions: &File, notifications: &File) -> Result<Base, Vec<CatalogFault>> {
+    let (actions, mut found) = read_file(actions, |table, faults| {
+        let mut actions = Actions::default();
+        let mut root = Section::root(table, CATALOG);
+        actions.read(&ResourceTypes::built_in(), &mut root, faults);
+        root.close(faults);
+        Some(actions)
+    });
+    let (templates, found_in_words) = read_file(notifications, notifications::read_all);
+    found.extend(found_in_words);
+    match (actions, templates) {
+        (Some(actions), Some(templates)) if found.is_empty() => Ok(Base { actions, templates }),
+        _ => Err(found),
     }
-    none_or(faults).map(|()| Base { actions })
 }
 
 /// Reads one product's folder.
 pub(super) fn read_catalog(base: &Base, folder: &Folder) -> Result<Catalog, Vec<CatalogFault>> {
+    let (templates, found_in_words) = match &folder.notifications {
+        Some(file) => read_file(file, |table, faults| {
+            notifications::read_own(&base.templates, table, faults)
+        }),
+        None => (Some(base.templates.clone()), Vec::new()),
+    };
     let mut faults = Faults::new(&folder.catalog.path, &folder.catalog.text);
+    check_name(folder, &mut faults);
+    let parts = match parse(&folder.catalog.text, &mut faults) {
+        Some(table) => {
+            let root = Section::root(&table, CATALOG);
+            read_parts(base, folder, templates, root, &mut faults)
+        }
+        None => None,
+    };
+    let mut found = faults.into_found();
+    found.extend(found_in_words);
+    match parts {
+        Some(parts) if found.is_empty() => Ok(Catalog::assemble(parts)),
+        None if found.is_empty() => Err(vec![CatalogFault::of_file(
+            folder.catalog.path.as_str(),
+            "can't be read, and Roster can't say why; report this",
+        )]),
+        _ => Err(found),
+    }
+}
+
+/// What messages call `catalog.toml`.
+const CATALOG: &str = "a catalog";
+
+fn check_name(folder: &Folder, faults: &mut Faults<'_>) {
     if let Some(fault) = id_fault(&folder.name) {
         faults.add(
             0..0,
@@ -58,22 +96,12 @@ pub(super) fn read_catalog(base: &Base, folder: &Folder) -> Result<Catalog, Vec<
             format!("`{BASE_FOLDER}` is the folder of Roster's own actions; rename this one"),
         );
     }
-    let parts = match parse(&folder.catalog.text, &mut faults) {
-        Some(table) => read_parts(base, folder, Section::root(&table), &mut faults),
-        None => None,
-    };
-    none_or(faults)?;
-    parts.map(Catalog::assemble).ok_or_else(|| {
-        vec![CatalogFault::of_file(
-            folder.catalog.path.as_str(),
-            "can't be read, and Roster can't say why; report this",
-        )]
-    })
 }
 
 fn read_parts(
     base: &Base,
     folder: &Folder,
+    templates: Option<Templates>,
     mut root: Section<'_>,
     faults: &mut Faults<'_>,
 ) -> Option<CatalogParts> {
@@ -86,7 +114,7 @@ fn read_parts(
     actions.retitle(base.own_actions(), &mut root, faults);
     let conditions = read_conditions(&types, &mut root, faults);
     let plans = read_plans(&mut root, faults);
-    let team = read_team(project_word.as_ref(), &plans, &mut root, faults);
+    let (team, named_roles) = read_team(project_word.as_ref(), &plans, &mut root, faults);
     let known = Known {
         types: &types,
         actions: &actions,
@@ -94,6 +122,7 @@ fn read_parts(
         project_roles: team.as_ref().map(|team| team.project_roles),
     };
     let roles = read_roles(&known, &mut root, faults);
+    check_roles(&named_roles, &roles, faults);
     root.close(faults);
     Some(CatalogParts {
         id: CatalogId::new(folder.name.as_str()),
@@ -106,6 +135,7 @@ fn read_parts(
         roles,
         plans,
         team: team?,
+        templates: templates?,
         rules: folder.rules.clone(),
     })
 }
@@ -130,7 +160,15 @@ fn parse<'t>(text: &'t str, faults: &mut Faults<'_>) -> Option<DeTable<'t>> {
 /// What the TOML parser calls a key that stands twice.
 const DUPLICATE_KEY: &str = "duplicate key";
 
-fn none_or(faults: Faults<'_>) -> Result<(), Vec<CatalogFault>> {
-    let found = faults.into_found();
-    if found.is_empty() { Ok(()) } else { Err(found) }
+/// What `read` makes of a file, and everything wrong with it.
+fn read_file<T>(
+    file: &File,
+    read: impl FnOnce(&DeTable<'_>, &mut Faults<'_>) -> Option<T>,
+) -> (Option<T>, Vec<CatalogFault>) {
+    let mut faults = Faults::new(&file.path, &file.text);
+    let value = match parse(&file.text, &mut faults) {
+        Some(table) => read(&table, &mut faults),
+        None => None,
+    };
+    (value, faults.into_found())
 }

@@ -5,7 +5,7 @@
 //! A value of the wrong kind is noted and read as absent, so that reading goes on.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -28,10 +28,10 @@ pub(super) struct Section<'t> {
 }
 
 impl<'t> Section<'t> {
-    /// The whole file.
-    pub(super) fn root(table: &'t DeTable<'t>) -> Self {
+    /// The whole file; `what` names it in messages, such as `a catalog`.
+    pub(super) fn root(table: &'t DeTable<'t>, what: &str) -> Self {
         Self {
-            what: "a catalog".to_owned(),
+            what: what.to_owned(),
             span: 0..0,
             table,
             asked: BTreeSet::new(),
@@ -98,6 +98,36 @@ impl<'t> Section<'t> {
             faults.add(value.span(), format!("`{key}` must be true or false"));
         }
         flag
+    }
+
+    /// A whole number between two others that must be there.
+    pub(super) fn number(
+        &mut self,
+        key: &'static str,
+        within: RangeInclusive<u32>,
+        faults: &mut Faults<'_>,
+    ) -> Option<u32> {
+        number_of(self.required(key, faults)?, key, &within, faults)
+    }
+
+    /// A whole number between two others that may be absent.
+    pub(super) fn optional_number(
+        &mut self,
+        key: &'static str,
+        within: RangeInclusive<u32>,
+        faults: &mut Faults<'_>,
+    ) -> Option<u32> {
+        number_of(self.value(key)?, key, &within, faults)
+    }
+
+    /// A list of names that must be there, none of them twice.
+    pub(super) fn required_names(
+        &mut self,
+        key: &'static str,
+        faults: &mut Faults<'_>,
+    ) -> Option<Vec<Name>> {
+        self.required(key, faults)?;
+        Some(self.names(key, faults))
     }
 
     /// A list of names, none of them twice; absent means none.
@@ -197,4 +227,25 @@ pub(super) fn text_of(value: &Value<'_>, key: &str, faults: &mut Faults<'_>) -> 
         return None;
     }
     Some(Spanned::new(value.span(), text.to_owned()))
+}
+
+fn number_of(
+    value: &Value<'_>,
+    key: &str,
+    within: &RangeInclusive<u32>,
+    faults: &mut Faults<'_>,
+) -> Option<u32> {
+    let number = value
+        .get_ref()
+        .as_integer()
+        .and_then(|number| u32::from_str_radix(number.as_str(), number.radix()).ok())
+        .filter(|number| within.contains(number));
+    if number.is_none() {
+        let (least, most) = (within.start(), within.end());
+        faults.add(
+            value.span(),
+            format!("`{key}` must be a whole number from {least} to {most}"),
+        );
+    }
+    number
 }

@@ -3,4 +3,7 @@
 
 mod cells;
 mod faults;
+mod faults_of_teams;
+mod faults_of_words;
 mod shipped;
+mod teams;

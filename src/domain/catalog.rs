@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::identifiers::{ActionId, CatalogId, PlanId, RoleId, TypeId};
+use super::organization::NotificationKind;
 use super::permissions::Permissions;
+use super::templates::Templates;
 use super::value::Attribute;
 
 /// The role every owner has. It is never given; ownership is transferred.
@@ -52,6 +54,8 @@ pub struct Catalog {
     pub plans: Vec<Plan>,
     /// What the product allows a team to do with itself.
     pub team: TeamRules,
+    /// What notifications say: Roster's words, or the product's own where it has some.
+    pub templates: Templates,
     /// The product's own Cedar rules (`rules.cedar`), forbids only, as text to be parsed once.
     pub rules: Option<RulesText>,
     actions_by_id: HashMap<ActionId, ActionIndex>,
@@ -144,7 +148,7 @@ pub struct BuiltInRole {
 }
 
 /// A plan.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Its id, such as `pro`.
     pub id: PlanId,
@@ -152,6 +156,8 @@ pub struct Plan {
     pub title: String,
     /// Features the plan carries; Cedar sees them as `Organization.features`.
     pub features: BTreeSet<String>,
+    /// How many people may be members; `None` for as many as there are.
+    pub members: Option<u32>,
 }
 
 /// What the product allows a team to do with itself.
@@ -167,6 +173,61 @@ pub struct TeamRules {
     pub overrides: bool,
     /// Whether members have default roles for projects.
     pub default_roles: bool,
+    /// Whether people are invited, and the feature a plan needs for it.
+    pub invitations: Offer,
+    /// How long, in milliseconds, an invitation can be accepted.
+    pub invitation_lifetime: i64,
+    /// When a seat of the plan is taken.
+    pub seats: Seats,
+    /// Whether groups exist.
+    pub groups: Offer,
+    /// Whether API tokens exist.
+    pub tokens: Offer,
+    /// Whether service accounts exist.
+    pub service_accounts: Offer,
+    /// Whether organizations write guardrails of their own.
+    pub guardrails: Offer,
+    /// How ownership passes on.
+    pub transfer: TransferRules,
+    /// Whether members may change their own rights, within what they hold.
+    pub self_changes: bool,
+    /// Who is told of what.
+    pub notifications: BTreeSet<NotificationKind>,
+}
+
+/// When a seat is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seats {
+    /// When somebody becomes a member; any number may be invited.
+    AtAcceptance,
+    /// When somebody is invited, as long as the invitation can be accepted.
+    AtInvitation,
+}
+
+/// How ownership passes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransferRules {
+    /// Who does it, and in how many steps.
+    pub mode: TransferMode,
+    /// The role on the organization that the old owner has afterwards.
+    pub old_owner_becomes: RoleId,
+    /// Roles on the organization of which the new owner must hold one; empty for any member.
+    pub target_roles: BTreeSet<RoleId>,
+    /// Whether the ownership may be offered to an address outside of the team; in two steps only.
+    pub to_address: bool,
+    /// How long, in milliseconds, an offer can be accepted; 0 unless in two steps.
+    pub lifetime: i64,
+}
+
+/// How ownership passes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransferMode {
+    /// The owner names the next one, who is owner at once.
+    Immediate,
+    /// The owner offers, the next one accepts.
+    TwoStep,
+    /// Only the operator does it.
+    PlatformOnly,
 }
 
 /// Whether a product offers something.
@@ -203,6 +264,8 @@ pub struct CatalogParts {
     pub plans: Vec<Plan>,
     /// See [`Catalog::team`].
     pub team: TeamRules,
+    /// See [`Catalog::templates`].
+    pub templates: Templates,
     /// See [`Catalog::rules`].
     pub rules: Option<RulesText>,
 }
@@ -234,6 +297,7 @@ impl Catalog {
             roles: parts.roles,
             plans: parts.plans,
             team: parts.team,
+            templates: parts.templates,
             rules: parts.rules,
             actions_by_id,
             types_by_id,

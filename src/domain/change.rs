@@ -3,8 +3,13 @@
 
 use std::sync::Arc;
 
-use super::identifiers::{ProjectId, RoleId, UserId};
-use super::organization::{Member, Profile, Project, RegisteredResource, ResourceKey, Role};
+use super::identifiers::{
+    GroupId, GuardrailId, InvitationId, NotificationId, ProjectId, RoleId, TokenId, UserId,
+};
+use super::organization::{
+    Group, Guardrail, Invitation, Member, Notification, Profile, Project, RegisteredResource,
+    ResourceKey, Role, Token,
+};
 
 /// One record put or deleted. The store writes exactly these.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +32,26 @@ pub enum RecordChange {
     PutResource(Arc<RegisteredResource>),
     /// A resource is no longer registered.
     DeleteResource(ResourceKey),
+    /// A group.
+    PutGroup(Arc<Group>),
+    /// A group goes.
+    DeleteGroup(GroupId),
+    /// An invitation.
+    PutInvitation(Arc<Invitation>),
+    /// An invitation goes, closed long ago.
+    DeleteInvitation(InvitationId),
+    /// An API token.
+    PutToken(Arc<Token>),
+    /// An API token goes.
+    DeleteToken(TokenId),
+    /// A guardrail.
+    PutGuardrail(Arc<Guardrail>),
+    /// A guardrail goes.
+    DeleteGuardrail(GuardrailId),
+    /// A notification to be delivered.
+    PutNotification(Arc<Notification>),
+    /// A notification was delivered or given up.
+    DeleteNotification(NotificationId),
     /// Everything of the organization goes.
     DeleteOrganization,
 }
@@ -36,8 +61,8 @@ pub enum RecordChange {
 pub struct Change {
     /// Records, in the order in which they apply. Empty when nothing had to change.
     pub records: Vec<RecordChange>,
-    /// What happened.
-    pub event: Event,
+    /// What happened: one event, or one for each row of a bulk request.
+    pub events: Vec<Event>,
     /// What the caller gets back, and gets back again when it repeats the request.
     pub outcome: Outcome,
 }
@@ -55,6 +80,16 @@ pub enum Outcome {
     Project(Arc<Project>),
     /// A registered resource.
     Resource(Arc<RegisteredResource>),
+    /// A group.
+    Group(Arc<Group>),
+    /// An invitation.
+    Invitation(Arc<Invitation>),
+    /// What became of each row of a bulk invitation, in order.
+    Invitations(Vec<InvitedRow>),
+    /// An API token; its secret is not part of it.
+    Token(Arc<Token>),
+    /// A guardrail.
+    Guardrail(Arc<Guardrail>),
     /// How many records changed.
     Count(u64),
     /// A member is gone; what became of the resources they owned.
@@ -70,15 +105,51 @@ pub enum Outcome {
     Nothing,
 }
 
-/// What happened, for the history: one per commit.
+/// What became of one row of a bulk invitation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InvitedRow {
+    /// It was sent.
+    Sent(Arc<Invitation>),
+    /// It was refused.
+    Refused(RowRefusal),
+}
+
+/// Why a row of a bulk request was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowRefusal {
+    /// The reason's published name.
+    pub reason: String,
+    /// One sentence for people.
+    pub message: String,
+}
+
+/// What happened, for the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// The action performed, by the name that catalogs know it by, such as `ChangeMemberRole`.
+    /// The action performed, such as `ChangeMemberRole`.
     pub action: &'static str,
     /// What it was done to.
     pub target: Target,
     /// Further facts in a fixed order; ids only, never personal text or secrets.
     pub details: Vec<(&'static str, String)>,
+    /// The published name of the reason it was refused for; `None` if it was done.
+    pub refusal: Option<&'static str>,
+}
+
+impl Event {
+    /// Something was done.
+    pub fn done(
+        action: &'static str,
+        target: Target,
+        details: Vec<(&'static str, String)>,
+    ) -> Self {
+        Self {
+            action,
+            target,
+            details,
+            refusal: None,
+        }
+    }
 }
 
 /// What something was done to.

@@ -1,10 +1,11 @@
 //! Gathers everything that is wrong with a request before refusing it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::catalog::{Catalog, Level, OWNER_ROLE};
 use super::identifiers::{ActionId, RoleId, identifier_fault};
-use super::organization::Organization;
+use super::organization::{Moment, Organization};
+use super::period::Period;
 use super::permissions::{Permissions, When};
 use super::refusal::{Fault, Refusal, Violation, keep_violation};
 use super::text;
@@ -41,9 +42,31 @@ pub struct AskedPermissions {
     pub conditional: Vec<(String, Vec<String>)>,
 }
 
+/// Roles in the words of a request, and when those count that don't always do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AskedRoles {
+    /// The roles.
+    pub roles: Vec<String>,
+    /// When single ones of them count.
+    pub periods: Vec<(String, Period)>,
+}
+
+impl From<Vec<String>> for AskedRoles {
+    fn from(roles: Vec<String>) -> Self {
+        Self {
+            roles,
+            periods: Vec::new(),
+        }
+    }
+}
+
 /// Collects violations; nothing passes while there are any.
 #[derive(Debug, Default)]
-pub struct Checks(Vec<Violation>);
+pub struct Checks {
+    violations: Vec<Violation>,
+    /// Whether ownership was asked for as a role, which outweighs any fault of form.
+    ownership_asked: bool,
+}
 
 impl Checks {
     /// No faults yet.
@@ -53,7 +76,7 @@ impl Checks {
 
     /// Adds a fault.
     pub fn fault(&mut self, field: impl Into<String>, kind: Fault, message: impl Into<String>) {
-        keep_violation(&mut self.0, Violation::new(field, kind, message));
+        keep_violation(&mut self.violations, Violation::new(field, kind, message));
     }
 
     /// The field must be an identifier.
@@ -118,6 +141,8 @@ impl Checks {
             let path = format!("{field}[{index}]");
             if !seen.insert(role) {
                 self.fault(path, Fault::Repeated, "is listed before");
+            } else if role == OWNER_ROLE {
+                self.ownership_asked = true;
             } else if let Some((kind, message)) = role_fault(role, place, organization, catalog) {
                 self.fault(path, kind, message);
             }
@@ -126,6 +151,62 @@ impl Checks {
             .iter()
             .map(|role| RoleId::new(role.as_str()))
             .collect()
+    }
+
+    /// The field must be a time that begins before it ends and has not ended yet.
+    pub fn period(&mut self, field: &str, period: &Period, now: Moment) {
+        let Some(end) = period.expires_at else {
+            return;
+        };
+        if end <= now {
+            self.fault(
+                format!("{field}.expires_at"),
+                Fault::Malformed,
+                "must be in the future",
+            );
+        } else if period.not_before.is_some_and(|start| end <= start) {
+            self.fault(
+                format!("{field}.expires_at"),
+                Fault::Malformed,
+                "must come after `not_before`",
+            );
+        }
+    }
+
+    /// The field must give times to roles that are given, to each at most one.
+    pub fn role_periods(
+        &mut self,
+        field: &str,
+        asked: &AskedRoles,
+        now: Moment,
+    ) -> BTreeMap<RoleId, Period> {
+        let mut periods = BTreeMap::new();
+        if asked.periods.len() > MAX_ROLES {
+            self.fault(
+                field,
+                Fault::TooMany,
+                format!("must be at most {MAX_ROLES}, not {}", asked.periods.len()),
+            );
+            return periods;
+        }
+        for (index, (role, period)) in asked.periods.iter().enumerate() {
+            let path = format!("{field}[{index}]");
+            self.period(&format!("{path}.period"), period, now);
+            if !asked.roles.contains(role) {
+                self.fault(
+                    format!("{path}.role"),
+                    Fault::UnknownReference,
+                    "is not among the roles given",
+                );
+            } else if periods
+                .insert(RoleId::new(role.as_str()), *period)
+                .is_some()
+            {
+                self.fault(format!("{path}.role"), Fault::Repeated, "is listed before");
+            }
+        }
+        periods.retain(|_, period| !period.is_always());
+        periods
     }
 
     /// The fields must make permissions that the catalog knows; those of an
@@ -228,10 +309,13 @@ impl Checks {
 
     /// Refuses if anything was wrong.
     pub fn finish(self) -> Result<(), Refusal> {
-        if self.0.is_empty() {
+        if self.ownership_asked {
+            return Err(Refusal::OwnershipNotGiven);
+        }
+        if self.violations.is_empty() {
             Ok(())
         } else {
-            Err(Refusal::Invalid(self.0))
+            Err(Refusal::Invalid(self.violations))
         }
     }
 }
@@ -242,12 +326,6 @@ fn role_fault(
     organization: &Organization,
     catalog: &Catalog,
 ) -> Option<(Fault, String)> {
-    if role == OWNER_ROLE {
-        return Some((
-            Fault::ReservedName,
-            "ownership is not given as a role; it is transferred".to_owned(),
-        ));
-    }
     if let Some(built_in) = catalog.role(role) {
         let refused_on = match place {
             Place::Organization => (!built_in.on_organization).then_some("the organization"),

@@ -106,6 +106,27 @@ identifier!(
     TypeId
 );
 
+identifier!(
+    /// A group of members.
+    GroupId
+);
+identifier!(
+    /// An invitation.
+    InvitationId
+);
+identifier!(
+    /// An API token; not its secret.
+    TokenId
+);
+identifier!(
+    /// A guardrail.
+    GuardrailId
+);
+identifier!(
+    /// A notification that waits to be delivered.
+    NotificationId
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;

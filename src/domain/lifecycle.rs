@@ -6,7 +6,10 @@ use super::catalog::Catalog;
 use super::change::{Change, Event, Outcome, RecordChange, Target, etag};
 use super::checks::Checks;
 use super::identifiers::{OrganizationId, PlanId, UserId};
-use super::organization::{Member, MemberStatus, Moment, Organization, Profile, Version};
+use super::organization::{
+    Member, MemberKind, MemberStatus, Moment, Organization, Profile, Version,
+};
+use super::period::Period;
 use super::refusal::{Fault, Refusal};
 
 /// What is asked for when an organization is founded.
@@ -68,6 +71,7 @@ pub fn found(
         owner: UserId::new(founding.owner.as_str()),
         created_at: now,
         next_project_ordinal: 1,
+        transfer: None,
         version,
     });
     let owner = Arc::new(Member {
@@ -75,23 +79,29 @@ pub fn found(
         display_name: founding.owner_display_name.clone(),
         email: founding.owner_email.clone(),
         status: MemberStatus::Active,
+        kind: MemberKind::Person,
         roles: Vec::new(),
         project_roles: Default::default(),
         overrides: Default::default(),
         default_roles: Default::default(),
+        groups: Default::default(),
+        periods: Default::default(),
+        period: Period::ALWAYS,
+        added_by: None,
         joined_at: now,
+        last_active_at: None,
         membership: version,
         version,
     });
     let change = Change {
-        event: Event {
-            action: "CreateOrganization",
-            target: Target::new("Organization", &profile.id),
-            details: vec![
+        events: vec![Event::done(
+            "CreateOrganization",
+            Target::new("Organization", &profile.id),
+            vec![
                 ("catalog", catalog.id.to_string()),
                 ("owner", profile.owner.to_string()),
             ],
-        },
+        )],
         outcome: Outcome::Profile(Arc::clone(&profile)),
         records: vec![
             RecordChange::PutProfile(Arc::clone(&profile)),
@@ -150,11 +160,11 @@ impl Organization {
         self.check_etag(given_etag)?;
         Ok(Change {
             records: vec![RecordChange::DeleteOrganization],
-            event: Event {
-                action: "DeleteOrganization",
-                target: Target::new("Organization", self.id()),
-                details: vec![("members", self.members.len().to_string())],
-            },
+            events: vec![Event::done(
+                "DeleteOrganization",
+                Target::new("Organization", self.id()),
+                vec![("members", self.members.len().to_string())],
+            )],
             outcome: Outcome::Nothing,
         })
     }
@@ -175,11 +185,11 @@ impl Organization {
         let profile = Arc::new(profile);
         Ok(Change {
             records: vec![RecordChange::PutProfile(Arc::clone(&profile))],
-            event: Event {
+            events: vec![Event::done(
                 action,
-                target: Target::new("Organization", self.id()),
+                Target::new("Organization", self.id()),
                 details,
-            },
+            )],
             outcome: Outcome::Profile(profile),
         })
     }

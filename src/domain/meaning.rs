@@ -9,7 +9,9 @@
 use std::collections::BTreeSet;
 
 use super::catalog::{ActionIndex, Catalog, Level, MEMBER_TYPE};
-use super::organization::{Member, MemberStatus, Organization, Project};
+use super::identifiers::RoleId;
+use super::organization::{Group, Member, MemberStatus, Moment, Organization, Project};
+use super::period::Period;
 use super::permissions::{Permissions, When};
 
 /// What a decision is about.
@@ -27,6 +29,8 @@ pub struct Case<'a> {
     pub project: Option<&'a Project>,
     /// Owned by whom.
     pub resource_owner: Option<&'a str>,
+    /// When it is asked.
+    pub now: Moment,
 }
 
 /// Whether the case is allowed.
@@ -37,7 +41,9 @@ pub fn allowed(organization: &Organization, catalog: &Catalog, case: &Case<'_>) 
     let Some(action) = catalog.actions.get(usize::from(case.action.0)) else {
         return false;
     };
-    if member.status == MemberStatus::Suspended || forbidden(organization, action.id.as_str(), case)
+    if member.status == MemberStatus::Suspended
+        || !member.period.holds(case.now)
+        || forbidden(organization, action.id.as_str(), case)
     {
         return false;
     }
@@ -76,25 +82,49 @@ fn held(
             .permissions_of(catalog, role)
             .is_some_and(|permissions| grants_it(catalog, permissions, level, case))
     };
-    let on_organization = || member.roles.iter().any(|role| grants(role.as_str()));
+    let counts = |period: Option<&Period>| period.is_none_or(|period| period.holds(case.now));
+    let groups: Vec<&Group> = member
+        .groups
+        .iter()
+        .filter(|(_, period)| counts(Some(period)))
+        .filter_map(|(id, _)| organization.groups.get(id))
+        .map(AsRef::as_ref)
+        .filter(|group| counts(Some(&group.period)))
+        .collect();
+    let own: Vec<&RoleId> = member
+        .roles
+        .iter()
+        .filter(|role| counts(member.periods.roles.get(*role)))
+        .chain(groups.iter().flat_map(|group| &group.roles))
+        .collect();
+    let on_organization = || own.iter().any(|role| grants(role.as_str()));
     if level == Level::Account {
         return on_organization();
     }
     let Some(project) = case.project else {
         return on_organization();
     };
-    match member.override_on(project) {
+    let bounds = member.periods.project_roles.get(&project.id);
+    let on_project: Vec<&RoleId> = member
+        .roles_on_project(project)
+        .iter()
+        .filter(|role| counts(bounds.and_then(|bounds| bounds.get(*role))))
+        .chain(
+            groups
+                .iter()
+                .filter_map(|group| group.project_roles.get(&project.id))
+                .flatten(),
+        )
+        .collect();
+    let in_force = member.overrides.get(&project.id).filter(|replaced| {
+        counts(Some(&replaced.period)) && !(own.is_empty() && on_project.is_empty())
+    });
+    match in_force {
         Some(replaced) => {
             replaced.roles.iter().any(|role| grants(role.as_str()))
                 || grants_it(catalog, &replaced.permissions, level, case)
         }
-        None => {
-            on_organization()
-                || member
-                    .roles_on_project(project)
-                    .iter()
-                    .any(|role| grants(role.as_str()))
-        }
+        None => on_organization() || on_project.iter().any(|role| grants(role.as_str())),
     }
 }
 

@@ -5,12 +5,20 @@ use std::sync::Arc;
 
 use super::catalog::Catalog;
 use super::change::{Change, Event, Outcome, RecordChange, Target};
-use super::checks::{Checks, Place};
+use super::checks::{AskedRoles, Checks, Place};
 use super::identifiers::{RoleId, UserId};
 use super::lifecycle::fresh;
-use super::organization::{Member, MemberStatus, Moment, Organization, RegisteredResource};
+use super::notifications::Notice;
+use super::organization::{
+    Member, MemberKind, MemberStatus, Moment, NotificationKind, Organization, RegisteredResource,
+    RolePeriods,
+};
+use super::period::Period;
 use super::refusal::{Fault, Refusal};
 use super::resources::MAX_REASSIGNED;
+
+/// How much later, in milliseconds, a member must have been seen for it to be news.
+const ACTIVITY_MILLISECONDS: i64 = 60_000;
 
 /// How many resources an answer lists.
 pub const MAX_LISTED_RESOURCES: usize = 1_000;
@@ -28,7 +36,9 @@ pub struct NewMember {
     /// Their address, may be empty.
     pub email: String,
     /// Roles on the organization.
-    pub roles: Vec<String>,
+    pub roles: AskedRoles,
+    /// When the membership counts.
+    pub period: Period,
 }
 
 /// What is to be edited; `None` leaves as is.
@@ -52,7 +62,15 @@ impl Organization {
         checks.identifier("user", &new.user);
         checks.optional_name("display_name", &new.display_name);
         checks.optional_address("email", &new.email);
-        let roles = checks.roles("roles", &new.roles, Place::Organization, self, catalog);
+        let roles = checks.roles(
+            "roles",
+            &new.roles.roles,
+            Place::Organization,
+            self,
+            catalog,
+        );
+        let role_periods = checks.role_periods("role_periods", &new.roles, now);
+        checks.period("period", &new.period, now);
         checks.finish()?;
         if self.members.contains_key(new.user.as_str()) {
             return Err(Refusal::AlreadyExists {
@@ -68,7 +86,16 @@ impl Organization {
             project_roles: BTreeMap::new(),
             overrides: BTreeMap::new(),
             default_roles: BTreeMap::new(),
+            kind: MemberKind::Person,
+            groups: BTreeMap::new(),
+            periods: RolePeriods {
+                roles: role_periods,
+                ..RolePeriods::default()
+            },
+            period: new.period,
+            added_by: None,
             joined_at: now,
+            last_active_at: None,
             membership: self.version.next(),
             version: self.version.next(),
             roles,
@@ -107,21 +134,86 @@ impl Organization {
         &self,
         catalog: &Catalog,
         user: &str,
-        roles: &[String],
+        asked: &AskedRoles,
         given_etag: &str,
+        now: Moment,
     ) -> Result<Change, Refusal> {
         let mut checks = Checks::new();
-        let roles = checks.roles("roles", roles, Place::Organization, self, catalog);
+        let roles = checks.roles("roles", &asked.roles, Place::Organization, self, catalog);
+        let periods = checks.role_periods("role_periods", asked, now);
         checks.finish()?;
         let mut member = self.member_to_edit(user, given_etag)?;
         self.refuse_owner(&member, "changing the owner's role")?;
         let details = vec![("before", listed(&member.roles)), ("after", listed(&roles))];
+        let changed = member.roles != roles;
         member.roles = roles;
-        Ok(self.put_member(member, "ChangeMemberRole", details))
+        member.periods.roles = periods;
+        let mut change = self.put_member(member, "SetMemberRoles", details);
+        if changed {
+            self.tell(
+                catalog,
+                NotificationKind::RoleChanged,
+                user,
+                &mut change,
+                now,
+            );
+        }
+        Ok(change)
+    }
+
+    /// Sets when a membership counts.
+    pub fn set_member_period(
+        &self,
+        user: &str,
+        period: Period,
+        given_etag: &str,
+        now: Moment,
+    ) -> Result<Change, Refusal> {
+        let mut checks = Checks::new();
+        checks.period("period", &period, now);
+        checks.finish()?;
+        let mut member = self.member_to_edit(user, given_etag)?;
+        self.refuse_owner(&member, "limiting the owner's time")?;
+        member.period = period;
+        Ok(self.put_member(member, "SetMemberPeriod", period_details(&period)))
+    }
+
+    /// Keeps when the host last saw a member at work, if that is news. No etag and
+    /// no right depends on it.
+    pub fn record_activity(
+        &self,
+        user: &str,
+        at: Option<Moment>,
+        now: Moment,
+    ) -> Result<Change, Refusal> {
+        let at = at.unwrap_or(now);
+        let mut checks = Checks::new();
+        if at > now {
+            checks.fault("time", Fault::Malformed, "must not be in the future");
+        }
+        checks.finish()?;
+        let mut member = (**self.member(user)?).clone();
+        let known = member.last_active_at;
+        let news = known.is_none_or(|known| at.0.saturating_sub(known.0) >= ACTIVITY_MILLISECONDS);
+        if !news {
+            return Ok(Change {
+                records: Vec::new(),
+                events: Vec::new(),
+                outcome: Outcome::Member(Arc::new(member)),
+            });
+        }
+        member.last_active_at = Some(at);
+        Ok(self.keep_member(member, "RecordMemberActivity", Vec::new()))
     }
 
     /// Suspends a member: rights stop counting, everything is kept.
-    pub fn suspend_member(&self, user: &str, given_etag: &str) -> Result<Change, Refusal> {
+    pub fn suspend_member(
+        &self,
+        catalog: &Catalog,
+        user: &str,
+        given_etag: &str,
+        now: Moment,
+    ) -> Result<Change, Refusal> {
         let mut member = self.member_to_edit(user, given_etag)?;
         self.refuse_owner(&member, "suspending the owner")?;
         if member.status == MemberStatus::Suspended {
@@ -132,11 +224,20 @@ impl Organization {
             });
         }
         member.status = MemberStatus::Suspended;
-        Ok(self.put_member(member, "SuspendMember", Vec::new()))
+        let mut change = self.put_member(member, "SuspendMember", Vec::new());
+        let kind = NotificationKind::MemberSuspended;
+        self.tell(catalog, kind, user, &mut change, now);
+        Ok(change)
     }
 
     /// Reinstates a suspended member with all that was kept.
-    pub fn reinstate_member(&self, user: &str, given_etag: &str) -> Result<Change, Refusal> {
+    pub fn reinstate_member(
+        &self,
+        catalog: &Catalog,
+        user: &str,
+        given_etag: &str,
+        now: Moment,
+    ) -> Result<Change, Refusal> {
         let mut member = self.member_to_edit(user, given_etag)?;
         if member.status == MemberStatus::Active {
             return Err(Refusal::MemberStatus {
@@ -146,19 +247,90 @@ impl Organization {
             });
         }
         member.status = MemberStatus::Active;
-        Ok(self.put_member(member, "ReinstateMember", Vec::new()))
+        let mut change = self.put_member(member, "ReinstateMember", Vec::new());
+        let kind = NotificationKind::MemberReinstated;
+        self.tell(catalog, kind, user, &mut change, now);
+        Ok(change)
     }
 
-    /// Removes a member with everything they hold. Resources they own pass to
-    /// `heir`, or to nobody when that is empty; the outcome lists them.
-    pub fn remove_member(
+    /// Ends the membership of whoever wants to go.
+    pub fn leave_organization(
         &self,
         user: &str,
         heir: &str,
         given_etag: &str,
     ) -> Result<Change, Refusal> {
         let member = self.member_to_edit(user, given_etag)?;
+        self.refuse_owner(&member, "leaving")?;
+        self.end_membership(&member, heir, "LeaveOrganization")
+    }
+
+    /// Adds to a change the notification of a member whom it is about, as they are
+    /// after it, or were if they are gone.
+    pub(super) fn tell(
+        &self,
+        catalog: &Catalog,
+        kind: NotificationKind,
+        user: &str,
+        change: &mut Change,
+        now: Moment,
+    ) {
+        let after = change.records.iter().find_map(|record| match record {
+            RecordChange::PutMember(member) if member.user.as_str() == user => Some(member),
+            _ => None,
+        });
+        let Some(member) = after.or_else(|| self.members.get(user)).cloned() else {
+            return;
+        };
+        if member.kind != MemberKind::Person {
+            return;
+        }
+        let roles = if self.is_owner(user) {
+            "Owner".to_owned()
+        } else {
+            self.role_titles(catalog, &member.roles)
+        };
+        let facts = [("user", self.name_of(user)), ("roles", roles)];
+        let notice = Notice {
+            email: member.email.clone(),
+            user: Some(member.user.clone()),
+            invitation: None,
+            facts: facts
+                .map(|(name, value)| (name.to_owned(), value))
+                .into_iter()
+                .collect(),
+        };
+        let index = change.records.len();
+        let record = self.notification(catalog, kind, notice, index, now);
+        change.records.extend(record);
+    }
+
+    /// Removes a member with everything they hold. Resources they own pass to
+    /// `heir`, or to nobody when that is empty; the outcome lists them.
+    pub fn remove_member(
+        &self,
+        catalog: &Catalog,
+        user: &str,
+        heir: &str,
+        given_etag: &str,
+        now: Moment,
+    ) -> Result<Change, Refusal> {
+        let member = self.member_to_edit(user, given_etag)?;
         self.refuse_owner(&member, "removing the owner")?;
+        let mut change = self.end_membership(&member, heir, "RemoveMember")?;
+        let kind = NotificationKind::MemberRemoved;
+        self.tell(catalog, kind, user, &mut change, now);
+        Ok(change)
+    }
+
+    /// The one way in which a membership ends: everything held goes with it.
+    pub(super) fn end_membership(
+        &self,
+        member: &Member,
+        heir: &str,
+        action: &'static str,
+    ) -> Result<Change, Refusal> {
+        let user = member.user.as_str();
         let heir = self.heir(heir, user)?;
         let owned: Vec<&Arc<RegisteredResource>> =
             self.owned_by(user).take(MAX_REASSIGNED + 1).collect();
@@ -206,11 +378,7 @@ impl Organization {
         details.extend(heir.map(|heir| ("reassigned_to", heir.to_string())));
         Ok(Change {
             records,
-            event: Event {
-                action: "RemoveMember",
-                target: Target::new("Member", user),
-                details,
-            },
+            events: vec![Event::done(action, Target::new("Member", user), details)],
             outcome,
         })
     }
@@ -294,11 +462,11 @@ impl Organization {
         let member = Arc::new(member);
         Change {
             records: vec![RecordChange::PutMember(Arc::clone(&member))],
-            event: Event {
+            events: vec![Event::done(
                 action,
-                target: Target::new("Member", &member.user),
+                Target::new("Member", &member.user),
                 details,
-            },
+            )],
             outcome: Outcome::Member(member),
         }
     }
@@ -311,6 +479,19 @@ pub(super) fn listed(roles: &[RoleId]) -> String {
         .map(RoleId::as_str)
         .collect::<Vec<_>>()
         .join(",")
+}
+
+/// A period as the history lists it: milliseconds since 1970.
+pub(super) fn period_details(period: &Period) -> Vec<(&'static str, String)> {
+    let moment = |moment: Option<Moment>| moment.map(|moment| moment.0.to_string());
+    let bounds = [
+        ("not_before", moment(period.not_before)),
+        ("expires_at", moment(period.expires_at)),
+    ];
+    bounds
+        .into_iter()
+        .filter_map(|(name, value)| value.map(|value| (name, value)))
+        .collect()
 }
 
 /// An id from a request, cut and escaped so that a message stays readable.

@@ -10,16 +10,24 @@
 pub mod catalog;
 pub mod change;
 pub mod checks;
+pub mod deadlines;
+pub mod expiry;
+pub mod grant_rule;
+pub mod holdings;
 pub mod identifiers;
 pub mod lifecycle;
 pub mod meaning;
 pub mod members;
+pub mod notifications;
 pub mod organization;
+pub mod period;
 pub mod permissions;
 pub mod projects;
 pub mod refusal;
 pub mod resources;
+pub mod rights;
 pub mod roles;
+pub mod templates;
 pub mod text;
 pub mod value;
 

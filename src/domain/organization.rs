@@ -7,16 +7,19 @@
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use imbl::OrdMap;
 
 use super::catalog::Catalog;
 use super::change::RecordChange;
+use super::deadlines::Deadlines;
 use super::identifiers::{
-    CatalogId, OrganizationId, PlanId, ProjectId, ResourceId, RoleId, TypeId, UserId,
+    ActionId, CatalogId, GroupId, GuardrailId, InvitationId, NotificationId, OrganizationId,
+    PlanId, ProjectId, ResourceId, RoleId, TokenId, TypeId, UserId,
 };
+use super::period::Period;
 use super::permissions::Permissions;
 
 /// A moment: milliseconds since 1970-01-01T00:00:00Z.
@@ -50,6 +53,18 @@ pub struct Organization {
     pub projects: OrdMap<ProjectId, Arc<Project>>,
     /// Registered resources.
     pub resources: OrdMap<ResourceKey, Arc<RegisteredResource>>,
+    /// Groups of members.
+    pub groups: OrdMap<GroupId, Arc<Group>>,
+    /// Invitations, closed ones included.
+    pub invitations: OrdMap<InvitationId, Arc<Invitation>>,
+    /// API tokens, revoked ones included.
+    pub tokens: OrdMap<TokenId, Arc<Token>>,
+    /// The organization's own Cedar policies.
+    pub guardrails: OrdMap<GuardrailId, Arc<Guardrail>>,
+    /// Notifications that wait to be delivered, oldest first by id.
+    pub notifications: OrdMap<NotificationId, Arc<Notification>>,
+    /// What ends by itself, and when; follows from the records above.
+    pub deadlines: Deadlines,
 }
 
 /// The organization's own record.
@@ -69,8 +84,39 @@ pub struct Profile {
     pub created_at: Moment,
     /// Ordinal that the next project gets; never reused.
     pub next_project_ordinal: u64,
+    /// A transfer of ownership that waits to be accepted.
+    pub transfer: Option<Transfer>,
     /// The organization's version at the last change of this record.
     pub version: Version,
+}
+
+/// A transfer of ownership, offered and not yet accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// Who is to own the organization.
+    pub target: TransferTarget,
+    /// Who offered it: the owner at that time.
+    pub initiated_by: UserId,
+    /// When it was offered.
+    pub initiated_at: Moment,
+    /// From when on it can't be accepted any more.
+    pub expires_at: Moment,
+    /// Makes the token of this offer differ from that of any other.
+    pub nonce: [u8; 16],
+}
+
+/// Who is offered the ownership.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransferTarget {
+    /// A member, in the membership that they had when it was offered.
+    Member {
+        /// Who.
+        user: UserId,
+        /// That membership.
+        membership: Version,
+    },
+    /// Whoever can show that this address is theirs.
+    Address(String),
 }
 
 /// Whether a member's rights count.
@@ -82,11 +128,25 @@ pub enum MemberStatus {
     Suspended,
 }
 
+/// What kind of user holds a membership.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MemberKind {
+    /// A person; the only kind that takes a seat.
+    #[default]
+    Person,
+    /// A machine, with tokens of its own.
+    ServiceAccount,
+    /// What one token of the organization acts as; it lives and dies with the token.
+    OrganizationToken,
+}
+
 /// A user in an organization, with everything they hold there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// Who.
     pub user: UserId,
+    /// What kind of user.
+    pub kind: MemberKind,
     /// As people read it; may be empty.
     pub display_name: String,
     /// Where to reach them; may be empty.
@@ -102,8 +162,18 @@ pub struct Member {
     /// Default project roles by the ordinal of the first project they apply to,
     /// ascending; see [`Member::roles_on_project`].
     pub default_roles: BTreeMap<u64, Vec<RoleId>>,
+    /// Groups they are in, and when.
+    pub groups: BTreeMap<GroupId, Period>,
+    /// When single roles count that don't always do.
+    pub periods: RolePeriods,
+    /// When the membership counts.
+    pub period: Period,
+    /// Who invited or created them; `None` for the operator.
+    pub added_by: Option<UserId>,
     /// When the membership began.
     pub joined_at: Moment,
+    /// When the host last saw them at work.
+    pub last_active_at: Option<Moment>,
     /// The organization's version when the membership began: what a token is bound to.
     pub membership: Version,
     /// The organization's version at the last change of this record.
@@ -117,8 +187,215 @@ pub struct Override {
     pub roles: Vec<RoleId>,
     /// Further project-level rights.
     pub permissions: Permissions,
+    /// When it counts.
+    pub period: Period,
     /// When it was set.
     pub set_at: Moment,
+}
+
+/// When roles count, of those that don't always do. Names only roles that are held.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RolePeriods {
+    /// Roles on the organization.
+    pub roles: BTreeMap<RoleId, Period>,
+    /// Roles given explicitly on single projects.
+    pub project_roles: BTreeMap<ProjectId, BTreeMap<RoleId, Period>>,
+}
+
+/// Members who share roles, or a limit on how old their tokens may get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its id.
+    pub id: GroupId,
+    /// As people read it.
+    pub display_name: String,
+    /// For people; may be empty.
+    pub description: String,
+    /// Roles that its members have on the organization.
+    pub roles: Vec<RoleId>,
+    /// Roles that its members have on projects.
+    pub project_roles: BTreeMap<ProjectId, Vec<RoleId>>,
+    /// How old, in milliseconds, tokens of its members may get; `None` for no limit.
+    pub max_token_age: Option<i64>,
+    /// When it counts.
+    pub period: Period,
+    /// When it was created.
+    pub created_at: Moment,
+    /// The organization's version at the last change of this record.
+    pub version: Version,
+}
+
+/// What became of an invitation. That it has expired follows from its deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum InvitationStatus {
+    /// It waits.
+    Pending,
+    /// Somebody joined by it.
+    Accepted,
+    /// The team took it back.
+    Revoked,
+    /// The invited person does not want it.
+    Declined,
+}
+
+/// An offer of membership to an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invitation {
+    /// Its id.
+    pub id: InvitationId,
+    /// To whom; ASCII letters in lower case.
+    pub email: String,
+    /// Their name, as far as the inviter knows it; may be empty.
+    pub display_name: String,
+    /// Roles on the organization that the member will have.
+    pub roles: Vec<RoleId>,
+    /// Roles on projects that the member will have.
+    pub project_roles: BTreeMap<ProjectId, Vec<RoleId>>,
+    /// Overrides that the member will have.
+    pub overrides: BTreeMap<ProjectId, Override>,
+    /// When the membership will count.
+    pub period: Period,
+    /// A few words from the inviter; may be empty.
+    pub message: String,
+    /// What became of it.
+    pub status: InvitationStatus,
+    /// Who stands for it: whoever sent it last; `None` for the operator.
+    pub invited_by: Option<UserId>,
+    /// When it was created.
+    pub created_at: Moment,
+    /// When it was sent last.
+    pub sent_at: Moment,
+    /// How often it was sent.
+    pub times_sent: u32,
+    /// From when on it can't be accepted any more, unless it is sent again.
+    pub expires_at: Moment,
+    /// Whether the history says already that it has expired.
+    pub expiry_recorded: bool,
+    /// Makes the token of the latest sending differ from that of any other.
+    pub nonce: [u8; 16],
+    /// Who joined by it.
+    pub accepted_by: Option<UserId>,
+    /// When it stopped being pending.
+    pub closed_at: Option<Moment>,
+    /// The organization's version at the last change of this record.
+    pub version: Version,
+}
+
+/// What a token stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TokenKind {
+    /// A person who is a member.
+    Member,
+    /// A service account.
+    ServiceAccount,
+    /// The organization itself.
+    Organization,
+}
+
+/// A secret that stands for a member. The secret itself is kept nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Its id.
+    pub id: TokenId,
+    /// As people read it.
+    pub display_name: String,
+    /// What it stands for.
+    pub kind: TokenKind,
+    /// The member it acts as.
+    pub subject: UserId,
+    /// The membership that it is bound to; in another one it is dead.
+    pub membership: Version,
+    /// Digests of the secret, the newest last; more than one while an old one overlaps.
+    pub secrets: Vec<TokenSecret>,
+    /// What it may be used for at most; `None` for all that the subject may do.
+    pub scope: Option<TokenScope>,
+    /// When it counts.
+    pub period: Period,
+    /// When it was revoked.
+    pub revoked_at: Option<Moment>,
+    /// Whether the history says already that it has expired.
+    pub expiry_recorded: bool,
+    /// When it was last used, as far as it is recorded.
+    pub last_used_at: Option<Moment>,
+    /// Who created it; `None` for the operator.
+    pub created_by: Option<UserId>,
+    /// When it was created.
+    pub created_at: Moment,
+    /// The organization's version at the last change of this record.
+    pub version: Version,
+}
+
+/// One secret of a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenSecret {
+    /// SHA-256 of the whole token text.
+    pub digest: [u8; 32],
+    /// When it was made: what a limit on the age of tokens counts from.
+    pub created_at: Moment,
+    /// From when on it does not count any more: the end of the overlap after a rotation.
+    pub expires_at: Option<Moment>,
+}
+
+/// What a token may be used for at most.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenScope {
+    /// Actions, with what they imply.
+    pub actions: BTreeSet<ActionId>,
+    /// Projects; empty for every one and what lies in none.
+    pub projects: BTreeSet<ProjectId>,
+}
+
+/// A Cedar policy that an organization adds to its roles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guardrail {
+    /// Its id.
+    pub id: GuardrailId,
+    /// What it is for, as people read it; part of every denial that it causes.
+    pub description: String,
+    /// The policy in Cedar's syntax, one `forbid` (or `permit`, from an operator).
+    pub text: String,
+    /// When it was created.
+    pub created_at: Moment,
+    /// The organization's version at the last change of this record.
+    pub version: Version,
+}
+
+/// What a notification tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NotificationKind {
+    /// You are invited.
+    Invitation,
+    /// Your role has changed.
+    RoleChanged,
+    /// You are no longer a member.
+    MemberRemoved,
+    /// You are suspended.
+    MemberSuspended,
+    /// You are reinstated.
+    MemberReinstated,
+    /// You are offered the ownership.
+    TransferOffered,
+    /// The ownership has passed on.
+    OwnershipTransferred,
+}
+
+/// A message that waits to be delivered. The link that it may carry is made at delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notification {
+    /// Its id; later ones sort after earlier ones.
+    pub id: NotificationId,
+    /// What it tells.
+    pub kind: NotificationKind,
+    /// The address it goes to; may be empty when the host is to know.
+    pub email: String,
+    /// The user it goes to, if they are one.
+    pub user: Option<UserId>,
+    /// The invitation whose link it carries.
+    pub invitation: Option<InvitationId>,
+    /// What the text is filled with, such as `organization` or `roles`.
+    pub facts: BTreeMap<String, String>,
+    /// When it was written.
+    pub created_at: Moment,
 }
 
 /// A custom role, or the organization's edition of a built-in one.
@@ -191,6 +468,12 @@ impl Organization {
             roles: OrdMap::new(),
             projects: OrdMap::new(),
             resources: OrdMap::new(),
+            groups: OrdMap::new(),
+            invitations: OrdMap::new(),
+            tokens: OrdMap::new(),
+            guardrails: OrdMap::new(),
+            notifications: OrdMap::new(),
+            deadlines: Deadlines::default(),
         }
     }
 
@@ -208,12 +491,20 @@ impl Organization {
     /// Makes one record change in place; for [`apply`](Self::apply) and for loading.
     pub fn put(&mut self, change: &RecordChange) {
         match change {
-            RecordChange::PutProfile(profile) => self.profile = Arc::clone(profile),
+            RecordChange::PutProfile(profile) => {
+                self.deadlines
+                    .replace(self.profile.deadline(), profile.deadline());
+                self.profile = Arc::clone(profile);
+            }
             RecordChange::PutMember(member) => {
-                self.members.insert(member.user.clone(), Arc::clone(member));
+                let before = self.members.insert(member.user.clone(), Arc::clone(member));
+                let before = before.and_then(|before| before.deadline());
+                self.deadlines.replace(before, member.deadline());
             }
             RecordChange::DeleteMember(user) => {
-                self.members.remove(user.as_str());
+                if let Some(before) = self.members.remove(user.as_str()) {
+                    self.deadlines.replace(before.deadline(), None);
+                }
             }
             RecordChange::PutRole(role) => {
                 self.roles.insert(role.id.clone(), Arc::clone(role));
@@ -235,11 +526,54 @@ impl Organization {
             RecordChange::DeleteResource(key) => {
                 self.resources.remove(key);
             }
+            RecordChange::PutGroup(group) => {
+                let before = self.groups.insert(group.id.clone(), Arc::clone(group));
+                let before = before.and_then(|before| before.deadline());
+                self.deadlines.replace(before, group.deadline());
+            }
+            RecordChange::DeleteGroup(group) => {
+                if let Some(before) = self.groups.remove(group.as_str()) {
+                    self.deadlines.replace(before.deadline(), None);
+                }
+            }
+            RecordChange::PutInvitation(invitation) => {
+                let before = self
+                    .invitations
+                    .insert(invitation.id.clone(), Arc::clone(invitation));
+                let before = before.and_then(|before| before.deadline());
+                self.deadlines.replace(before, invitation.deadline());
+            }
+            RecordChange::DeleteInvitation(invitation) => {
+                if let Some(before) = self.invitations.remove(invitation.as_str()) {
+                    self.deadlines.replace(before.deadline(), None);
+                }
+            }
+            RecordChange::PutToken(token) => {
+                let before = self.tokens.insert(token.id.clone(), Arc::clone(token));
+                let before = before.and_then(|before| before.deadline());
+                self.deadlines.replace(before, token.deadline());
+            }
+            RecordChange::DeleteToken(token) => {
+                if let Some(before) = self.tokens.remove(token.as_str()) {
+                    self.deadlines.replace(before.deadline(), None);
+                }
+            }
+            RecordChange::PutGuardrail(guardrail) => {
+                self.guardrails
+                    .insert(guardrail.id.clone(), Arc::clone(guardrail));
+            }
+            RecordChange::DeleteGuardrail(guardrail) => {
+                self.guardrails.remove(guardrail.as_str());
+            }
+            RecordChange::PutNotification(notification) => {
+                self.notifications
+                    .insert(notification.id.clone(), Arc::clone(notification));
+            }
+            RecordChange::DeleteNotification(notification) => {
+                self.notifications.remove(notification.as_str());
+            }
             RecordChange::DeleteOrganization => {
-                self.members = OrdMap::new();
-                self.roles = OrdMap::new();
-                self.projects = OrdMap::new();
-                self.resources = OrdMap::new();
+                *self = Self::empty(Arc::clone(&self.profile), self.version);
             }
         }
     }
@@ -296,15 +630,6 @@ impl Member {
                 .next_back()
                 .map_or(&[], |(_, roles)| roles.as_slice()),
         }
-    }
-
-    /// The override that counts on `project`. One that was set for a member who has
-    /// since lost every role beneath it rests: there is nothing left to replace,
-    /// and an override is no way in.
-    pub fn override_on(&self, project: &Project) -> Option<&Override> {
-        let replaced = self.overrides.get(project.id.as_str())?;
-        let beneath = !self.roles.is_empty() || !self.roles_on_project(project).is_empty();
-        beneath.then_some(replaced)
     }
 
     /// The default roles that the next new project gets.

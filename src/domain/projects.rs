@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::catalog::Catalog;
 use super::change::{Change, Event, Outcome, RecordChange, Target};
-use super::checks::{AskedPermissions, Checks, Place};
+use super::checks::{AskedPermissions, AskedRoles, Checks, Place};
 use super::identifiers::{ProjectId, RoleId};
 use super::lifecycle::fresh;
 use super::members::{listed, shown};
 use super::organization::{Member, MemberStatus, Moment, Organization, Override, Profile, Project};
+use super::period::Period;
 use super::refusal::Refusal;
 
 /// The most projects of one organization.
@@ -132,6 +133,7 @@ impl Organization {
         records.extend(holders.map(|member| {
             let mut member = (**member).clone();
             member.project_roles.remove(id);
+            member.periods.project_roles.remove(id);
             member.overrides.remove(id);
             member.version = self.version.next();
             RecordChange::PutMember(Arc::new(member))
@@ -139,11 +141,11 @@ impl Organization {
         let details = vec![("members", records.len().saturating_sub(1).to_string())];
         Ok(Change {
             records,
-            event: Event {
-                action: "DeleteProject",
-                target: Target::new("Project", id),
+            events: vec![Event::done(
+                "DeleteProject",
+                Target::new("Project", id),
                 details,
-            },
+            )],
             outcome: Outcome::Nothing,
         })
     }
@@ -154,12 +156,14 @@ impl Organization {
         catalog: &Catalog,
         id: &str,
         user: &str,
-        roles: &[String],
+        asked: &AskedRoles,
         given_etag: &str,
+        now: Moment,
     ) -> Result<Change, Refusal> {
         self.project_roles_offered(catalog)?;
         let mut checks = Checks::new();
-        let roles = checks.roles("roles", roles, Place::Project, self, catalog);
+        let roles = checks.roles("roles", &asked.roles, Place::Project, self, catalog);
+        let periods = checks.role_periods("role_periods", asked, now);
         checks.finish()?;
         let project = self.open_project(id)?;
         let mut member = self.grantee(user, given_etag)?;
@@ -169,6 +173,12 @@ impl Organization {
             ("after", listed(&roles)),
         ];
         member.project_roles.insert(project.id.clone(), roles);
+        if periods.is_empty() {
+            member.periods.project_roles.remove(id);
+        } else {
+            let id = project.id.clone();
+            member.periods.project_roles.insert(id, periods);
+        }
         Ok(self.put_member(member, "SetProjectRoles", details))
     }
 
@@ -185,6 +195,7 @@ impl Organization {
         let mut member = self.member_to_edit(user, given_etag)?;
         self.refuse_owner(&member, TAKING_FROM_THE_OWNER)?;
         let held = member.project_roles.remove(id).is_some();
+        member.periods.project_roles.remove(id);
         let details = vec![
             ("project", id.to_owned()),
             ("after", listed(member.roles_on_project(project))),
@@ -208,6 +219,7 @@ impl Organization {
         user: &str,
         roles: &[String],
         asked: &AskedPermissions,
+        period: Period,
         given_etag: &str,
         now: Moment,
     ) -> Result<Change, Refusal> {
@@ -215,6 +227,7 @@ impl Organization {
         let mut checks = Checks::new();
         let roles = checks.roles("roles", roles, Place::Override, self, catalog);
         let permissions = checks.permissions("permissions", asked, catalog, Place::Override);
+        checks.period("period", &period, now);
         checks.finish()?;
         let project = self.open_project(id)?;
         let mut member = self.grantee(user, given_etag)?;
@@ -230,6 +243,7 @@ impl Organization {
             Override {
                 roles,
                 permissions,
+                period,
                 set_at: now,
             },
         );
@@ -297,6 +311,7 @@ impl Organization {
         let roles: Vec<RoleId> = member.current_default_roles().to_vec();
         let details = vec![("roles", listed(&roles))];
         member.project_roles.clear();
+        member.periods.project_roles.clear();
         member.default_roles.clear();
         member.default_roles.insert(0, roles);
         Ok(self.put_member(member, "CopyDefaultRoles", details))
@@ -376,11 +391,11 @@ impl Organization {
         let project = Arc::new(project);
         Change {
             records: vec![RecordChange::PutProject(Arc::clone(&project))],
-            event: Event {
+            events: vec![Event::done(
                 action,
-                target: Target::new("Project", &project.id),
-                details: Vec::new(),
-            },
+                Target::new("Project", &project.id),
+                Vec::new(),
+            )],
             outcome: Outcome::Project(project),
         }
     }

@@ -48,6 +48,8 @@ pub enum Fault {
     MalformedPageToken,
     /// More of something than the limit allows.
     TooMany,
+    /// Cedar does not accept the policy.
+    Policy,
 }
 
 /// The most violations that are kept of one request; a caller who made more has
@@ -169,6 +171,105 @@ pub enum Refusal {
         /// How many.
         count: usize,
     },
+    /// The actor may not do this.
+    #[error("`{actor}` may not `{action}` here: {why}")]
+    PermissionDenied {
+        /// Who tried.
+        actor: String,
+        /// The action.
+        action: &'static str,
+        /// Why not, in words.
+        why: String,
+    },
+    /// Only an operator may do this; an actor was named.
+    #[error("only an operator may `{0}`; send no actor")]
+    OperatorOnly(&'static str),
+    /// The actor does not hold what they would give, take or change.
+    #[error("{what} goes beyond what `{actor}` holds: {}", list_missing(.missing))]
+    ExceedsGrantor {
+        /// Who tried.
+        actor: String,
+        /// What goes beyond, in words.
+        what: String,
+        /// The rights that the actor lacks.
+        missing: Vec<String>,
+    },
+    /// Nobody changes their own rights here.
+    #[error("nobody changes their own rights; ask another administrator")]
+    SelfChange,
+    /// Ownership is not given as a role.
+    #[error("ownership is not given as a role; it is transferred")]
+    OwnershipNotGiven,
+    /// The plan forbids it, in the words of a rule.
+    #[error("{0}")]
+    PlanForbids(String),
+    /// A link's token is not one of ours. Always the same text.
+    #[error("the token is not valid")]
+    BadLink,
+    /// A link's token is ours, but its time is over.
+    #[error("the link is dead: {0}")]
+    DeadLink(DeadLink),
+    /// The link was made out to another address.
+    #[error("the link was made out to another address")]
+    WrongAddress,
+    /// The one who invited may no longer give what the invitation holds.
+    #[error("whoever sent the invitation may no longer give what it holds; ask for a new one")]
+    GrantorLost,
+    /// The invitation is not pending.
+    #[error("invitation `{invitation}` is {status}; {advice}")]
+    InvitationStatus {
+        /// The invitation.
+        invitation: String,
+        /// What it is, in words.
+        status: &'static str,
+        /// What to do next.
+        advice: &'static str,
+    },
+    /// Every seat of the plan is taken.
+    #[error("{used} of {limit} seats of plan `{plan}` are taken; change the plan or free one")]
+    SeatsTaken {
+        /// How many are taken.
+        used: usize,
+        /// How many there are.
+        limit: usize,
+        /// The plan.
+        plan: String,
+    },
+    /// Too much of something in too short a time.
+    #[error("{what} are limited to {limit} an hour; try again later")]
+    TooFast {
+        /// What is limited, in the plural.
+        what: &'static str,
+        /// How many an hour.
+        limit: usize,
+    },
+    /// A fresh proof of identity is needed.
+    #[error("the ownership is handed over only after a fresh sign-in of the owner: {0}")]
+    ReauthenticationNeeded(&'static str),
+    /// The ownership can't go to that target.
+    #[error("the ownership can't be transferred: {0}")]
+    TransferTarget(&'static str),
+    /// There is no transfer to accept, decline or cancel.
+    #[error("no transfer of ownership is pending")]
+    NoTransfer,
+    /// The token is revoked or its subject is gone.
+    #[error("token `{token}` is {status}; create a new one")]
+    TokenStatus {
+        /// The token.
+        token: String,
+        /// What it is, in words.
+        status: &'static str,
+    },
+    /// The kind of member does not go with what is asked.
+    #[error("`{user}` is {kind}; {advice}")]
+    MemberKind {
+        /// The member.
+        user: UserId,
+        /// What they are, in words.
+        kind: &'static str,
+        /// What to do next.
+        advice: &'static str,
+    },
     /// A limit of this installation is reached.
     #[error("{what} are limited to {limit}")]
     LimitReached {
@@ -177,6 +278,83 @@ pub enum Refusal {
         /// The limit.
         limit: usize,
     },
+}
+
+/// Why a genuine link does not work any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeadLink {
+    /// Its time is over.
+    #[error("it has expired; ask for it to be sent again")]
+    Expired,
+    /// The team took the offer back.
+    #[error("the offer was taken back")]
+    Revoked,
+    /// It was sent again; only the latest link counts.
+    #[error("it was replaced by a newer one")]
+    Superseded,
+    /// Somebody accepted already.
+    #[error("it was used already")]
+    Used,
+    /// The invited person declined.
+    #[error("the offer was declined")]
+    Declined,
+}
+
+impl Refusal {
+    /// The name under which the reason is published in the API and kept in the audit trail.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "INVALID",
+            Self::NotFound { .. } => "NOT_FOUND",
+            Self::AlreadyExists { .. } => "ALREADY_EXISTS",
+            Self::StaleEtag { .. } => "STALE_ETAG",
+            Self::OwnerProtected { .. } => "OWNER_PROTECTED",
+            Self::MemberStatus { .. } => "MEMBER_STATUS",
+            Self::RoleInUse { .. } => "ROLE_IN_USE",
+            Self::BuiltInRole(_) => "BUILT_IN_ROLE",
+            Self::NotOffered(_) => "NOT_OFFERED",
+            Self::PlanLacksFeature { .. } | Self::PlanForbids(_) => "PLAN_LACKS_FEATURE",
+            Self::NothingToOverride { .. } => "NOTHING_TO_OVERRIDE",
+            Self::ProjectArchived(_) => "PROJECT_ARCHIVED",
+            Self::ProjectNotEmpty { .. } => "PROJECT_NOT_EMPTY",
+            Self::PermissionDenied { .. } => "PERMISSION_DENIED",
+            Self::OperatorOnly(_) => "OPERATOR_ONLY",
+            Self::ExceedsGrantor { .. } => "EXCEEDS_GRANTOR",
+            Self::SelfChange => "SELF_CHANGE",
+            Self::OwnershipNotGiven => "OWNERSHIP_NOT_GIVEN",
+            Self::BadLink => "LINK_INVALID",
+            Self::DeadLink(DeadLink::Expired) => "LINK_EXPIRED",
+            Self::DeadLink(DeadLink::Revoked) => "LINK_REVOKED",
+            Self::DeadLink(DeadLink::Superseded) => "LINK_SUPERSEDED",
+            Self::DeadLink(DeadLink::Used) => "LINK_USED",
+            Self::DeadLink(DeadLink::Declined) => "LINK_DECLINED",
+            Self::WrongAddress => "WRONG_ADDRESS",
+            Self::GrantorLost => "GRANTOR_LOST",
+            Self::InvitationStatus { .. } => "INVITATION_STATUS",
+            Self::SeatsTaken { .. } => "SEATS_TAKEN",
+            Self::TooFast { .. } => "TOO_FAST",
+            Self::ReauthenticationNeeded(_) => "REAUTHENTICATION_NEEDED",
+            Self::TransferTarget(_) => "TRANSFER_TARGET",
+            Self::NoTransfer => "NO_TRANSFER",
+            Self::TokenStatus { .. } => "TOKEN_STATUS",
+            Self::MemberKind { .. } => "MEMBER_KIND",
+            Self::LimitReached { .. } => "LIMIT_REACHED",
+        }
+    }
+}
+
+fn list_missing(missing: &[String]) -> String {
+    const MOST: usize = 20;
+    let mut listed = missing
+        .iter()
+        .take(MOST)
+        .map(|right| format!("`{right}`"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    if missing.len() > MOST {
+        listed.push_str(&format!(" and {} more", missing.len().saturating_sub(MOST)));
+    }
+    listed
 }
 
 fn count_violations(violations: &[Violation]) -> String {

@@ -140,14 +140,14 @@ impl Organization {
         let count = records.len();
         Ok(Change {
             records,
-            event: Event {
-                action: "ReassignResources",
-                target: Target::new("User", from_owner),
-                details: vec![
+            events: vec![Event::done(
+                "ReassignResources",
+                Target::new("User", from_owner),
+                vec![
                     ("to", text(owner.as_ref())),
                     ("resources", count.to_string()),
                 ],
-            },
+            )],
             outcome: Outcome::Count(count as u64),
         })
     }
@@ -161,11 +161,11 @@ impl Organization {
     ) -> Result<Change, Refusal> {
         let resource = self.resource_to_edit(type_id, id, given_etag)?;
         Ok(Change {
-            event: Event {
-                action: "UnregisterResource",
-                target: Target::new(type_id, id),
-                details: vec![("owner", text(resource.owner.as_ref()))],
-            },
+            events: vec![Event::done(
+                "UnregisterResource",
+                Target::new(type_id, id),
+                vec![("owner", text(resource.owner.as_ref()))],
+            )],
             records: vec![RecordChange::DeleteResource(resource.key)],
             outcome: Outcome::Nothing,
         })
@@ -247,11 +247,11 @@ impl Organization {
         let resource = Arc::new(resource);
         Change {
             records: vec![RecordChange::PutResource(Arc::clone(&resource))],
-            event: Event {
+            events: vec![Event::done(
                 action,
-                target: Target::new(resource.key.type_id.as_str(), &resource.key.id),
+                Target::new(resource.key.type_id.as_str(), &resource.key.id),
                 details,
-            },
+            )],
             outcome: Outcome::Resource(resource),
         }
     }

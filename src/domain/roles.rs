@@ -258,11 +258,11 @@ impl Organization {
         let role = Arc::new(role);
         Change {
             records: vec![RecordChange::PutRole(Arc::clone(&role))],
-            event: Event {
+            events: vec![Event::done(
                 action,
-                target: Target::new("Role", &role.id),
-                details: Vec::new(),
-            },
+                Target::new("Role", &role.id),
+                Vec::new(),
+            )],
             outcome: Outcome::Role(role),
         }
     }
@@ -270,11 +270,7 @@ impl Organization {
     fn drop_role(&self, role: &RoleId, action: &'static str) -> Change {
         Change {
             records: vec![RecordChange::DeleteRole(role.clone())],
-            event: Event {
-                action,
-                target: Target::new("Role", role),
-                details: Vec::new(),
-            },
+            events: vec![Event::done(action, Target::new("Role", role), Vec::new())],
             outcome: Outcome::Nothing,
         }
     }

@@ -81,7 +81,7 @@ fn text_fault(candidate: &str, most_characters: usize, multiline: bool) -> Optio
 }
 
 /// Characters that hide, reorder or break the text around them.
-fn is_deceptive(character: char) -> bool {
+pub(super) fn is_deceptive(character: char) -> bool {
     character.is_control()
         || matches!(character,
             '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'

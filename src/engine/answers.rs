@@ -20,6 +20,7 @@ use papaya::{Equivalent, HashMap};
 use super::policies::PermissionsId;
 use crate::domain::Catalog;
 use crate::domain::catalog::{ActionIndex, TypeIndex};
+use crate::domain::holdings::Validity;
 use crate::domain::identifiers::RoleId;
 
 /// Positions remembered for one set of policies; when they are full, all are forgotten,
@@ -35,8 +36,8 @@ const DENY: u8 = 2;
 pub(super) struct Position<'a> {
     /// Whether the principal owns the organization.
     pub(super) owner: bool,
-    /// Whether the principal is suspended.
-    pub(super) suspended: bool,
+    /// Whether what the principal holds counts.
+    pub(super) validity: Validity,
     /// Whether the roles on the organization are replaced in the resource's project.
     pub(super) overridden: bool,
     /// Roles on the organization.
@@ -51,7 +52,7 @@ pub(super) struct Position<'a> {
 #[derive(PartialEq, Eq)]
 struct KeptPosition {
     owner: bool,
-    suspended: bool,
+    validity: Validity,
     overridden: bool,
     roles: Box<[RoleId]>,
     project_roles: Box<[RoleId]>,
@@ -62,7 +63,7 @@ impl KeptPosition {
     fn borrowed(&self) -> Position<'_> {
         Position {
             owner: self.owner,
-            suspended: self.suspended,
+            validity: self.validity,
             overridden: self.overridden,
             roles: &self.roles,
             project_roles: &self.project_roles,
@@ -146,7 +147,7 @@ impl Answers {
 fn keep(position: &Position<'_>) -> KeptPosition {
     KeptPosition {
         owner: position.owner,
-        suspended: position.suspended,
+        validity: position.validity,
         overridden: position.overridden,
         roles: position.roles.into(),
         project_roles: position.project_roles.into(),

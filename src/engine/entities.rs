@@ -12,9 +12,10 @@ use super::policies::PermissionsId;
 use super::question::Question;
 use super::snapshot::Snapshot;
 use super::values::Pairs;
-use super::vocabulary::{self, OVERRIDDEN, SUSPENDED, role_tag};
+use super::vocabulary::{self, OVERRIDDEN, role_tag};
 use crate::domain::catalog::{MEMBER_TYPE, ORGANIZATION_TYPE, OWNER_ROLE, PROJECT_TYPE};
-use crate::domain::organization::{Member, MemberStatus, Project, RegisteredResource};
+use crate::domain::holdings::Counting;
+use crate::domain::organization::{Member, Moment, Project, RegisteredResource};
 
 /// An entity could not be made: an extension value that Cedar refuses.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +36,7 @@ pub(super) fn positioned_user(
     if position.owner {
         parents.insert(vocabulary::role(OWNER_ROLE));
     }
-    if position.suspended {
-        parents.insert(vocabulary::status(SUSPENDED));
-    }
+    parents.extend(vocabulary::status_name(position.validity).map(vocabulary::status));
     let here = || {
         project.map(|project| {
             RestrictedExpression::new_entity_uid(vocabulary::project(project.id.as_str()))
@@ -103,7 +102,8 @@ impl Snapshot {
             return Ok(entities);
         }
         // A position other than the principal's own: what would be, were there no override.
-        let supposed = *position != self.standing(question).position();
+        let standing = self.standing(question);
+        let supposed = *position != standing.position();
         let within = match reach {
             Reach::Holdings => Within::Everywhere,
             Reach::Position | Reach::Mentioned => Within::Project(question.resource.project),
@@ -115,7 +115,7 @@ impl Snapshot {
             entities.push(if supposed && user == question.principal {
                 positioned_user(question.principal, position, question.resource.project)?
             } else {
-                self.user(member, within)?
+                self.user(member, within, question.at)?
             });
         }
         if let Some(project) = question.resource.project
@@ -130,7 +130,10 @@ impl Snapshot {
     }
 
     /// All entities of the organization, for an export.
-    pub(super) fn all_entities(&self) -> impl Iterator<Item = Result<Entity, EntityError>> + '_ {
+    pub(super) fn all_entities(
+        &self,
+        now: Moment,
+    ) -> impl Iterator<Item = Result<Entity, EntityError>> + '_ {
         let organization = self.organization();
         std::iter::once(self.organization_entity())
             .chain(
@@ -139,11 +142,12 @@ impl Snapshot {
                     .values()
                     .map(|project| Ok(self.project(project))),
             )
-            .chain(
-                organization.members.values().flat_map(|member| {
-                    [self.user(member, Within::Everywhere), self.member(member)]
-                }),
-            )
+            .chain(organization.members.values().flat_map(move |member| {
+                [
+                    self.user(member, Within::Everywhere, now),
+                    self.member(member),
+                ]
+            }))
             .chain(
                 organization
                     .resources
@@ -229,29 +233,40 @@ impl Snapshot {
     }
 
     /// A member's user with what they hold within a project or anywhere.
-    fn user(&self, member: &Member, within: Within<'_>) -> Result<Entity, EntityError> {
-        let mut parents: HashSet<EntityUid> = member
+    fn user(
+        &self,
+        member: &Member,
+        within: Within<'_>,
+        now: Moment,
+    ) -> Result<Entity, EntityError> {
+        let counting = Counting::At(now);
+        let organization = self.organization();
+        let held = organization.holdings(member, None, counting);
+        let mut parents: HashSet<EntityUid> = held
             .roles
             .iter()
             .map(|role| vocabulary::role(role.as_str()))
             .collect();
-        if self.organization().is_owner(member.user.as_str()) {
+        if organization.is_owner(member.user.as_str()) {
             parents.insert(vocabulary::role(OWNER_ROLE));
         }
-        if member.status == MemberStatus::Suspended {
-            parents.insert(vocabulary::status(SUSPENDED));
-        }
+        parents.extend(vocabulary::status_name(member.validity(now)).map(vocabulary::status));
         let mut overridden: Vec<&str> = Vec::new();
         let mut tags: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
         for project in self.projects_of(member, within) {
             let id = project.id.as_str();
-            let replaced = member.override_on(project);
-            overridden.extend(replaced.map(|_| id));
-            let roles = replaced.map_or_else(|| member.roles_on_project(project), |one| &one.roles);
-            let spelled_out = replaced
+            let held = organization.holdings(member, Some(project), counting);
+            overridden.extend(held.replaced.map(|_| id));
+            let spelled_out = held
+                .replaced
                 .and_then(|_| self.spelled_out(member.user.as_str(), id))
                 .map(PermissionsId::tag);
-            for tag in roles.iter().map(role_tag).chain(spelled_out) {
+            for tag in held
+                .counting_on_project()
+                .iter()
+                .map(role_tag)
+                .chain(spelled_out)
+            {
                 tags.entry(tag).or_default().insert(id);
             }
         }
@@ -273,10 +288,12 @@ impl Snapshot {
         match within {
             Within::Project(project) => project.into_iter().collect(),
             Within::Everywhere if member.default_roles.is_empty() => {
+                let groups = self.organization().groups_of(member, Counting::Ever);
                 let named: BTreeSet<&str> = member
                     .project_roles
                     .keys()
                     .chain(member.overrides.keys())
+                    .chain(groups.flat_map(|group| group.project_roles.keys()))
                     .map(|project| project.as_str())
                     .collect();
                 named
@@ -348,7 +365,7 @@ impl Snapshot {
 
     /// Users a condition can reach from the question: the principal, the member
     /// it is about, the owner, and whoever an attribute or the context names.
-    fn mentioned_users(&self, question: &Question<'_>) -> BTreeSet<String> {
+    pub(super) fn mentioned_users(&self, question: &Question<'_>) -> BTreeSet<String> {
         let mut users = BTreeSet::from([question.principal.to_owned()]);
         users.extend(question.resource.owner.map(str::to_owned));
         if self.type_id(question) == MEMBER_TYPE {

@@ -10,6 +10,7 @@ use super::policies::PolicySource;
 use super::question::Question;
 use super::snapshot::{EvaluateError, Snapshot};
 use super::vocabulary;
+use crate::domain::organization::Moment;
 
 /// A policy as people read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,12 +30,13 @@ pub struct CedarRequest(pub Json);
 /// All of an organization that decides, in Cedar's formats.
 pub struct Export {
     snapshot: Arc<Snapshot>,
+    at: Moment,
 }
 
 impl Export {
-    /// An export of that snapshot.
-    pub fn new(snapshot: Arc<Snapshot>) -> Self {
-        Self { snapshot }
+    /// An export of that snapshot as it counts at a moment.
+    pub fn new(snapshot: Arc<Snapshot>, at: Moment) -> Self {
+        Self { snapshot, at }
     }
 
     /// The schema.
@@ -67,7 +69,7 @@ impl Export {
             .map(|question| self.snapshot.asked_resource(question))
             .transpose()?;
         let mut lines = Vec::new();
-        for entity in self.snapshot.all_entities() {
+        for entity in self.snapshot.all_entities(self.at) {
             let entity = entity?;
             if described
                 .as_ref()

@@ -13,7 +13,10 @@
 //!   value is the set of those projects;
 //! - an override puts its project into `User.overridden`, which the policies of
 //!   roles on the organization exclude, and its grants into the same tags;
-//! - suspension is a parent too: `User in Status::"suspended"`.
+//! - a membership that does not count is a parent too: `User in Status::"suspended"`,
+//!   `"not-yet-valid"` or `"expired"`;
+//! - what groups give and what has a period is put there as it counts at the moment
+//!   of the question: the policies know neither groups nor time.
 //!
 //! What is deliberately absent: IO, clocks, randomness, the wire, and any
 //! decision that Cedar did not make. Rust selects the policies and entities that
@@ -39,4 +42,4 @@ pub use policies::PolicySource;
 pub use question::{AskedResource, Question, RawQuestion};
 pub use reasons::{Explanation, Reason, ReasonCode};
 pub use rules::RuleFault;
-pub use snapshot::{CompileError, EvaluateError, Snapshot, Verdict};
+pub use snapshot::{CompileError, Decision, EvaluateError, Snapshot, Verdict};

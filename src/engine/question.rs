@@ -10,7 +10,7 @@ use crate::domain::catalog::{
     Action, ActionIndex, MEMBER_TYPE, ORGANIZATION_TYPE, PROJECT_TYPE, ResourceType, TypeIndex,
 };
 use crate::domain::identifiers::identifier_fault;
-use crate::domain::organization::Project;
+use crate::domain::organization::{Moment, Project};
 use crate::domain::refusal::{Fault, Violation};
 use crate::domain::value::Record;
 
@@ -35,6 +35,8 @@ pub struct RawQuestion<'a> {
     pub attributes: Option<&'a Record>,
     /// What is said of the circumstances.
     pub context: Option<&'a Record>,
+    /// When it is asked.
+    pub at: Moment,
 }
 
 /// A question whose every name is known to the organization it is asked of.
@@ -49,6 +51,8 @@ pub struct Question<'a> {
     pub(super) context: Pairs,
     /// Users that attributes or the context name.
     pub(super) users: Vec<String>,
+    /// When it is asked.
+    pub(super) at: Moment,
 }
 
 /// The resource of a question.
@@ -95,6 +99,7 @@ impl Snapshot {
                     resource,
                     context,
                     users: findings.users,
+                    at: raw.at,
                 })
             }
             _ => Err(findings.violations),

@@ -11,6 +11,8 @@ use super::policies::{CompiledPolicy, PolicySource};
 use super::question::{AskedResource, Question};
 use super::snapshot::{EvaluateError, Snapshot, Verdict, allows, failed_forbids, failed_policy};
 use crate::domain::catalog::{Level, OWNER_ROLE};
+use crate::domain::holdings::Counting;
+use crate::domain::organization::Moment;
 
 /// The kind of reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +31,10 @@ pub enum ReasonCode {
     NotAMember,
     /// Denied: the membership is suspended.
     Suspended,
+    /// Denied: the membership, or what would grant it, does not count yet.
+    NotYetValid,
+    /// Denied: the membership, or what would grant it, has ended.
+    Expired,
     /// Denied: nothing held grants the action.
     NoGrant,
     /// Denied: roles would grant it, but an override replaces them in the project.
@@ -41,6 +47,8 @@ pub enum ReasonCode {
     Plan,
     /// Denied by a rule of the product that binds everybody.
     TeamRule,
+    /// Denied: the owner can't leave.
+    OwnerStays,
     /// Denied to be safe: a forbidding policy could not be evaluated.
     PolicyError,
 }
@@ -69,6 +77,8 @@ pub struct Explanation {
     pub reasons: Vec<Reason>,
     /// Ids of the policies that decided.
     pub determining_policies: Vec<String>,
+    /// The moment at which it may change by itself.
+    pub valid_until: Option<Moment>,
 }
 
 impl Snapshot {
@@ -107,6 +117,7 @@ impl Snapshot {
             reasons = self.what_was_missing(question, &position, &selected)?;
         }
         Ok(Explanation {
+            valid_until: self.valid_until(question, &standing, &selected),
             verdict,
             reasons,
             determining_policies: determining
@@ -183,9 +194,27 @@ impl Snapshot {
         selected: &[&CompiledPolicy],
     ) -> Result<Vec<Reason>, EvaluateError> {
         let mut reasons = Vec::new();
-        if position.overridden
-            && self.would_be_allowed(question, &self.without_override(question, position))?
-        {
+        let member = self
+            .organization()
+            .members
+            .get(question.principal)
+            .map(AsRef::as_ref);
+        let project = question.resource.project;
+        let ever = self.standing_of(member, project, Counting::Ever, question.at);
+        if ever.position() != *position && self.would_be_allowed(question, &ever.position())? {
+            let from_now =
+                self.standing_of(member, project, Counting::From(question.at), question.at);
+            reasons.push(if self.would_be_allowed(question, &from_now.position())? {
+                reason(
+                    ReasonCode::NotYetValid,
+                    "what would grant it does not count yet",
+                )
+            } else {
+                reason(ReasonCode::Expired, "what granted it has ended")
+            });
+        }
+        let bare = self.standing(question).without_override();
+        if position.overridden && self.would_be_allowed(question, &bare.position())? {
             reasons.push(Reason {
                 project: question
                     .resource
@@ -238,24 +267,6 @@ impl Snapshot {
             .is_some_and(|action| action.level == Level::Project)
     }
 
-    fn without_override<'a>(
-        &'a self,
-        question: &Question<'a>,
-        position: &Position<'a>,
-    ) -> Position<'a> {
-        let member = self.organization().members.get(question.principal);
-        let project_roles = match (member, question.resource.project) {
-            (Some(member), Some(project)) => member.roles_on_project(project),
-            _ => &[],
-        };
-        Position {
-            overridden: false,
-            permissions: None,
-            project_roles,
-            ..*position
-        }
-    }
-
     fn would_be_allowed(
         &self,
         question: &Question<'_>,
@@ -282,6 +293,7 @@ impl<'a> Question<'a> {
             },
             context: self.context.clone(),
             users: self.users.clone(),
+            at: self.at,
         }
     }
 }
@@ -290,6 +302,9 @@ fn rule_reason(code: &str, text: &str, forbids: bool) -> Reason {
     let code = match code {
         "OWNER" => ReasonCode::Owner,
         "SUSPENDED" => ReasonCode::Suspended,
+        "NOT_YET_VALID" => ReasonCode::NotYetValid,
+        "EXPIRED" => ReasonCode::Expired,
+        "OWNER_STAYS" => ReasonCode::OwnerStays,
         "PLAN" => ReasonCode::Plan,
         _ if forbids => ReasonCode::TeamRule,
         _ => ReasonCode::Rule,

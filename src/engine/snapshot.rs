@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cedar_policy::{
-    AuthorizationError, Authorizer, Context, Decision, Entities, PolicyId, PolicySet, Request,
-    Response,
+    AuthorizationError, Authorizer, Context, Entities, PolicyId, PolicySet, Request, Response,
 };
 use imbl::OrdMap;
 
@@ -22,8 +21,10 @@ use super::spelled_out::SpelledOut;
 use super::vocabulary;
 use crate::domain::catalog::OWNER_ROLE;
 use crate::domain::change::RecordChange;
+use crate::domain::holdings::{Counting, Holdings, Validity};
 use crate::domain::identifiers::RoleId;
-use crate::domain::organization::{Member, MemberStatus, Organization};
+use crate::domain::organization::{Member, Moment, Organization, Project};
+use crate::domain::period::earlier;
 
 /// What was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,15 @@ pub enum Verdict {
     Allow,
     /// The principal may not.
     Deny,
+}
+
+/// A verdict, and how long it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What was decided.
+    pub verdict: Verdict,
+    /// The moment at which it may change by itself; `None` while only a change can.
+    pub valid_until: Option<Moment>,
 }
 
 /// A state does not compile; it must not be committed.
@@ -136,6 +146,16 @@ impl Snapshot {
                 | RecordChange::DeleteProject(_)
                 | RecordChange::PutResource(_)
                 | RecordChange::DeleteResource(_)
+                | RecordChange::PutGroup(_)
+                | RecordChange::DeleteGroup(_)
+                | RecordChange::PutInvitation(_)
+                | RecordChange::DeleteInvitation(_)
+                | RecordChange::PutToken(_)
+                | RecordChange::DeleteToken(_)
+                | RecordChange::PutGuardrail(_)
+                | RecordChange::DeleteGuardrail(_)
+                | RecordChange::PutNotification(_)
+                | RecordChange::DeleteNotification(_)
                 | RecordChange::DeleteOrganization => {}
             }
         }
@@ -169,7 +189,7 @@ impl Snapshot {
     }
 
     /// Decides, from memory where Cedar has answered for this position before.
-    pub fn decide(&self, question: &Question<'_>) -> Result<Verdict, EvaluateError> {
+    pub fn decide(&self, question: &Question<'_>) -> Result<Decision, EvaluateError> {
         let standing = self.standing(question);
         let position = standing.position();
         let cell = Cell {
@@ -180,7 +200,10 @@ impl Snapshot {
         // A stranger stands where a member stands who holds nothing: no policy that
         // looks at the position alone can tell them apart.
         if let Some(allow) = self.answers.recall(&position, cell) {
-            return Ok(verdict(allow));
+            return Ok(Decision {
+                verdict: verdict(allow),
+                valid_until: standing.valid_until(),
+            });
         }
         let selected = self.select(question, &position);
         let response = self.ask(question, &position, &selected)?;
@@ -191,16 +214,49 @@ impl Snapshot {
         {
             self.answers.remember(&position, cell, allow);
         }
-        Ok(verdict(allow))
+        Ok(Decision {
+            verdict: verdict(allow),
+            valid_until: self.valid_until(question, &standing, &selected),
+        })
     }
 
     /// Decides by asking Cedar, whatever is remembered.
-    pub fn evaluate(&self, question: &Question<'_>) -> Result<Verdict, EvaluateError> {
+    pub fn evaluate(&self, question: &Question<'_>) -> Result<Decision, EvaluateError> {
         let standing = self.standing(question);
         let position = standing.position();
         let selected = self.select(question, &position);
         let response = self.ask(question, &position, &selected)?;
-        Ok(verdict(allows(&response, &selected)))
+        Ok(Decision {
+            verdict: verdict(allows(&response, &selected)),
+            valid_until: self.valid_until(question, &standing, &selected),
+        })
+    }
+
+    /// The moment at which the answer may change by itself: when something that the
+    /// principal holds begins or ends, or something that others hold whom the
+    /// policies may look at.
+    pub(super) fn valid_until(
+        &self,
+        question: &Question<'_>,
+        standing: &Standing<'_>,
+        selected: &[&CompiledPolicy],
+    ) -> Option<Moment> {
+        let mut until = standing.valid_until();
+        if selected
+            .iter()
+            .any(|policy| policy.reach() > Reach::Position)
+        {
+            for user in self.mentioned_users(question) {
+                let Some(member) = self.organization.members.get(user.as_str()) else {
+                    continue;
+                };
+                until = earlier(until, member.next_change(question.at));
+                for group in self.organization.groups_of(member, Counting::Ever) {
+                    until = earlier(until, group.period.next_change(question.at));
+                }
+            }
+        }
+        until
     }
 
     /// Where the principal of a question stands.
@@ -210,32 +266,43 @@ impl Snapshot {
             .members
             .get(question.principal)
             .map(AsRef::as_ref);
-        let (Some(member), Some(project)) = (member, question.resource.project) else {
+        self.standing_of(
+            member,
+            question.resource.project,
+            Counting::At(question.at),
+            question.at,
+        )
+    }
+
+    /// Where a member or a stranger stands towards a project, of the grants that count.
+    pub(super) fn standing_of<'a>(
+        &'a self,
+        member: Option<&'a Member>,
+        project: Option<&'a Project>,
+        counting: Counting,
+        now: Moment,
+    ) -> Standing<'a> {
+        let Some(member) = member else {
             return Standing {
-                member,
-                owner: self.owns(member),
-                overridden: false,
-                project_roles: &[],
+                member: None,
+                owner: false,
+                validity: Validity::Active,
+                held: Holdings::default(),
                 permissions: None,
             };
         };
-        let replaced = member.override_on(project);
-        let project_roles = match replaced {
-            Some(replaced) => replaced.roles.as_slice(),
-            None => member.roles_on_project(project),
-        };
+        let user = member.user.as_str();
+        let held = self.organization.holdings(member, project, counting);
         Standing {
             member: Some(member),
-            owner: self.owns(Some(member)),
-            overridden: replaced.is_some(),
-            project_roles,
-            permissions: replaced
-                .and_then(|_| self.spelled_out.of(question.principal, project.id.as_str())),
+            owner: self.organization.is_owner(user),
+            validity: member.validity(now),
+            permissions: held
+                .replaced
+                .and(project)
+                .and_then(|project| self.spelled_out.of(user, project.id.as_str())),
+            held,
         }
-    }
-
-    fn owns(&self, member: Option<&Member>) -> bool {
-        member.is_some_and(|member| self.organization.is_owner(member.user.as_str()))
     }
 
     /// What a member's override in a project spells out, by its content.
@@ -260,7 +327,7 @@ impl Snapshot {
             .filter(|rule| match &rule.principal {
                 PrincipalScope::Any | PrincipalScope::Other => true,
                 PrincipalScope::Status(status) => {
-                    status == vocabulary::SUSPENDED && position.suspended
+                    vocabulary::status_name(position.validity) == Some(status.as_str())
                 }
                 PrincipalScope::Role(role) if role == OWNER_ROLE => position.owner,
                 PrincipalScope::Role(role) => {
@@ -350,22 +417,34 @@ impl Snapshot {
 pub(super) struct Standing<'a> {
     pub(super) member: Option<&'a Member>,
     owner: bool,
-    overridden: bool,
-    project_roles: &'a [RoleId],
+    validity: Validity,
+    held: Holdings<'a>,
     permissions: Option<&'a PermissionsId>,
 }
 
-impl<'a> Standing<'a> {
+impl Standing<'_> {
+    /// The same, were there no override.
+    pub(super) fn without_override(self) -> Self {
+        Self {
+            held: self.held.without_override(),
+            permissions: None,
+            ..self
+        }
+    }
+
+    /// When what is held may change by itself.
+    pub(super) fn valid_until(&self) -> Option<Moment> {
+        self.held.valid_until
+    }
+
     /// The position policies see.
-    pub(super) fn position(&self) -> Position<'a> {
+    pub(super) fn position(&self) -> Position<'_> {
         Position {
             owner: self.owner,
-            suspended: self
-                .member
-                .is_some_and(|member| member.status == MemberStatus::Suspended),
-            overridden: self.overridden,
-            roles: self.member.map_or(&[], |member| member.roles.as_slice()),
-            project_roles: self.project_roles,
+            validity: self.validity,
+            overridden: self.held.replaced.is_some(),
+            roles: &self.held.roles,
+            project_roles: self.held.counting_on_project(),
             permissions: self.permissions,
         }
     }
@@ -374,7 +453,8 @@ impl<'a> Standing<'a> {
 /// Cedar's answer, made safe: a policy that fails while it forbids denies, where
 /// Cedar alone would leave it out.
 pub(super) fn allows(response: &Response, selected: &[&CompiledPolicy]) -> bool {
-    response.decision() == Decision::Allow && failed_forbids(response, selected).next().is_none()
+    response.decision() == cedar_policy::Decision::Allow
+        && failed_forbids(response, selected).next().is_none()
 }
 
 /// Forbidding policies that could not be evaluated.

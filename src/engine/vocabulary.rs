@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use cedar_policy::{EntityId, EntityTypeName, EntityUid};
 
 use crate::domain::catalog::Level;
+use crate::domain::holdings::Validity;
 use crate::domain::identifiers::RoleId;
 
 /// Names of entity types that Roster brings and a catalog can't use for its own.
@@ -27,8 +28,15 @@ pub(super) const USER: &str = "User";
 /// The attribute of a user that holds the projects in which their roles are replaced.
 pub(super) const OVERRIDDEN: &str = "overridden";
 
-/// The status a suspended user is `in`.
-pub(super) const SUSPENDED: &str = "suspended";
+/// The status that a user is `in` while what they hold does not count.
+pub(super) fn status_name(validity: Validity) -> Option<&'static str> {
+    match validity {
+        Validity::Active => None,
+        Validity::Suspended => Some("suspended"),
+        Validity::NotYetValid => Some("not-yet-valid"),
+        Validity::Expired => Some("expired"),
+    }
+}
 
 macro_rules! type_names {
     ($($function:ident = $name:literal;)*) => {

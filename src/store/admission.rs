@@ -5,23 +5,26 @@
 //! is made, is each adapter's own affair.
 
 use super::record::{EncodeError, Entry, MAX_COMMIT_BYTES, MAX_RECORD_BYTES, Stored};
-use super::{Commit, CommitError, Remembered, Sequence};
+use super::{Commit, CommitError, EventEntry, HistoryEvent, Remembered, Sequence};
 use crate::domain::change::RecordChange;
 use crate::domain::organization::{Moment, Version};
 
-/// Answers whether a commit decided at `at` on `expected` may be made now.
+/// Refuses the repetition at `at` of a request that was answered before.
 ///
-/// A repeated request is recognised first: its repetition was decided on an
-/// outdated version more often than not, and is no conflict.
-pub(super) fn admit(
-    at: Moment,
+/// This comes before [`guard`]: a repetition was decided on an outdated version
+/// more often than not, and is no conflict.
+pub(super) fn recognise(at: Moment, remembered: Option<Remembered>) -> Result<(), CommitError> {
+    match remembered.filter(|remembered| remembered.expires_at > at) {
+        Some(remembered) => Err(CommitError::AlreadyDone(Box::new(remembered))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a change of an organization that was decided on another version than the current.
+pub(super) fn guard(
     expected: Option<Version>,
     current: Option<Version>,
-    remembered: Option<Remembered>,
 ) -> Result<(), CommitError> {
-    if let Some(remembered) = remembered.filter(|remembered| remembered.expires_at > at) {
-        return Err(CommitError::AlreadyDone(Box::new(remembered)));
-    }
     if current != expected {
         return Err(CommitError::Conflict);
     }
@@ -34,8 +37,15 @@ pub(super) fn exists_after(records: &[RecordChange]) -> bool {
     rest.len() == records.len() || rest.iter().any(is_profile)
 }
 
-/// Refuses records that would leave an organization without a profile, or with another's.
-pub(super) fn check_records(commit: &Commit) -> Result<(), CommitError> {
+/// Refuses a commit that says nothing, or whose records would leave an organization
+/// without a profile, or with another's.
+pub(super) fn check_shape(commit: &Commit) -> Result<(), CommitError> {
+    if commit.events.is_empty() {
+        return Err(refused("the commit holds no event"));
+    }
+    if commit.records.is_empty() {
+        return check_unchanged(commit);
+    }
     let rest = after_deletion(&commit.records);
     let deletes = rest.len() < commit.records.len();
     let starts_empty = deletes || commit.expected.is_none();
@@ -57,6 +67,28 @@ pub(super) fn check_records(commit: &Commit) -> Result<(), CommitError> {
     Ok(())
 }
 
+/// Refuses a commit that changes no record and yet names another version than it was decided on.
+fn check_unchanged(commit: &Commit) -> Result<(), CommitError> {
+    if commit.version != commit.expected.unwrap_or_default() {
+        return Err(refused("a commit without records can't change the version"));
+    }
+    Ok(())
+}
+
+/// Refuses events of which one is too large, wherever in the history it will be.
+pub(super) fn check_events(at: Moment, events: &[HistoryEvent]) -> Result<(), CommitError> {
+    for event in events {
+        let entry = EventEntry {
+            sequence: Sequence(u64::MAX),
+            index: u32::MAX,
+            at,
+            event: event.clone(),
+        };
+        check_size(entry.seal().map_err(unwritable)?.len(), MAX_RECORD_BYTES)?;
+    }
+    Ok(())
+}
+
 /// The sealed history entry of a commit, if all of it fits.
 pub(super) fn seal_entry(commit: &Commit) -> Result<Vec<u8>, CommitError> {
     let entry = Entry {
@@ -64,7 +96,7 @@ pub(super) fn seal_entry(commit: &Commit) -> Result<Vec<u8>, CommitError> {
         version: commit.version,
         at: commit.at,
         records: commit.records.clone(),
-        event: commit.event.clone(),
+        events: commit.events.clone(),
     };
     let entry = entry.seal().map_err(unwritable)?;
     check_size(entry.len(), MAX_COMMIT_BYTES)?;
@@ -79,10 +111,20 @@ pub(super) fn seal_put(change: &RecordChange) -> Result<Option<Vec<u8>>, CommitE
         RecordChange::PutRole(role) => role.seal(),
         RecordChange::PutProject(project) => project.seal(),
         RecordChange::PutResource(resource) => resource.seal(),
+        RecordChange::PutGroup(group) => group.seal(),
+        RecordChange::PutInvitation(invitation) => invitation.seal(),
+        RecordChange::PutToken(token) => token.seal(),
+        RecordChange::PutGuardrail(guardrail) => guardrail.seal(),
+        RecordChange::PutNotification(notification) => notification.seal(),
         RecordChange::DeleteMember(_)
         | RecordChange::DeleteRole(_)
         | RecordChange::DeleteProject(_)
         | RecordChange::DeleteResource(_)
+        | RecordChange::DeleteGroup(_)
+        | RecordChange::DeleteInvitation(_)
+        | RecordChange::DeleteToken(_)
+        | RecordChange::DeleteGuardrail(_)
+        | RecordChange::DeleteNotification(_)
         | RecordChange::DeleteOrganization => return Ok(None),
     };
     let sealed = sealed.map_err(unwritable)?;

@@ -14,13 +14,16 @@ use std::future::ready;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::record::link;
+use super::record::{Entry, Stored, link};
 use super::{
-    Commit, CommitError, CommitFuture, Head, HistoryEntry, IdempotencyKey, ReadError, Remembered,
-    Sequence, Store, admission,
+    Commit, CommitError, CommitFuture, EventEntry, Head, HistoryEntry, IdempotencyKey, ReadError,
+    Remembered, Sequence, Store, admission,
 };
 use crate::domain::change::RecordChange;
-use crate::domain::identifiers::{OrganizationId, ProjectId, RoleId, UserId};
+use crate::domain::identifiers::{
+    GroupId, GuardrailId, InvitationId, NotificationId, OrganizationId, ProjectId, RoleId, TokenId,
+    UserId,
+};
 use crate::domain::organization::{Organization, ResourceKey, Version};
 
 /// Keeps organizations and their history in memory.
@@ -56,6 +59,11 @@ enum Slot {
     Role(RoleId),
     Project(ProjectId),
     Resource(ResourceKey),
+    Group(GroupId),
+    Invitation(InvitationId),
+    Token(TokenId),
+    Guardrail(GuardrailId),
+    Notification(NotificationId),
 }
 
 impl MemoryStore {
@@ -69,7 +77,8 @@ impl MemoryStore {
     }
 
     fn commit_now(&self, commit: Commit) -> Result<Sequence, CommitError> {
-        admission::check_records(&commit)?;
+        admission::check_shape(&commit)?;
+        admission::check_events(commit.at, &commit.events)?;
         admission::check_answer(&commit)?;
         for change in &commit.records {
             admission::seal_put(change)?;
@@ -133,6 +142,22 @@ impl Store for MemoryStore {
         Ok(self.kept().remembered.get(&name(key)).cloned())
     }
 
+    fn events(
+        &self,
+        organization: &OrganizationId,
+        before: Option<(Sequence, u32)>,
+        limit: usize,
+    ) -> Result<Vec<EventEntry>, ReadError> {
+        let kept = self.kept();
+        let commits = kept.history.iter().rev();
+        Ok(commits
+            .filter(|commit| commit.organization == *organization)
+            .flat_map(events_of)
+            .filter(|entry| before.is_none_or(|before| (entry.sequence, entry.index) < before))
+            .take(limit)
+            .collect())
+    }
+
     fn history(&self, after: Sequence, limit: usize) -> Result<Vec<HistoryEntry>, ReadError> {
         let kept = self.kept();
         let known = |entry: &&HistoryEntry| entry.sequence <= kept.head.sequence;
@@ -146,6 +171,27 @@ impl Store for MemoryStore {
             .cloned()
             .collect())
     }
+
+    fn verify(&self, after: Head, limit: usize) -> Result<Head, ReadError> {
+        let end = self.head();
+        let mut head = after;
+        for entry in self.history(after.sequence, limit)? {
+            let sealed = Entry::from(entry.clone()).seal();
+            let sealed = sealed.map_err(|fault| ReadError::Unavailable(fault.to_string()))?;
+            let next = Sequence(head.sequence.0.saturating_add(1));
+            if entry.sequence != next || entry.chain != link(&head.chain, &sealed) {
+                return Err(damaged(head.sequence));
+            }
+            head = Head {
+                sequence: entry.sequence,
+                chain: entry.chain,
+            };
+        }
+        if head.sequence > end.sequence || (head.sequence == end.sequence && head != end) {
+            return Err(damaged(head.sequence));
+        }
+        Ok(head)
+    }
 }
 
 impl Kept {
@@ -155,21 +201,23 @@ impl Kept {
         commit: Commit,
         entry: &[u8],
     ) -> Result<(Head, super::OnCommit), CommitError> {
-        let current = self
-            .organizations
-            .get(&commit.organization)
-            .map(|kept| kept.version);
         let remembered = commit
             .idempotency
             .as_ref()
             .and_then(|idempotency| self.remembered.get(&name(&idempotency.key)).cloned());
-        admission::admit(commit.at, commit.expected, current, remembered)?;
+        admission::recognise(commit.at, remembered)?;
+        if !commit.records.is_empty() {
+            let current = self.organizations.get(&commit.organization);
+            admission::guard(commit.expected, current.map(|kept| kept.version))?;
+        }
 
         let head = Head {
             sequence: Sequence(self.head.sequence.0.saturating_add(1)),
             chain: link(&self.head.chain, entry),
         };
-        self.put_records(&commit, head.sequence);
+        if !commit.records.is_empty() {
+            self.put_records(&commit, head.sequence);
+        }
         if let Some(idempotency) = commit.idempotency {
             let remembered = Remembered {
                 fingerprint: idempotency.fingerprint,
@@ -186,7 +234,7 @@ impl Kept {
             version: commit.version,
             at: commit.at,
             records: commit.records,
-            event: commit.event,
+            events: commit.events,
         });
         Ok((head, commit.on_commit))
     }
@@ -215,6 +263,22 @@ impl KeptOrganization {
             RecordChange::PutRole(role) => Slot::Role(role.id.clone()),
             RecordChange::PutProject(project) => Slot::Project(project.id.clone()),
             RecordChange::PutResource(resource) => Slot::Resource(resource.key.clone()),
+            RecordChange::PutGroup(group) => Slot::Group(group.id.clone()),
+            RecordChange::DeleteGroup(id) => return self.delete(&Slot::Group(id.clone())),
+            RecordChange::PutInvitation(invitation) => Slot::Invitation(invitation.id.clone()),
+            RecordChange::DeleteInvitation(id) => {
+                return self.delete(&Slot::Invitation(id.clone()));
+            }
+            RecordChange::PutToken(token) => Slot::Token(token.id.clone()),
+            RecordChange::DeleteToken(id) => return self.delete(&Slot::Token(id.clone())),
+            RecordChange::PutGuardrail(guardrail) => Slot::Guardrail(guardrail.id.clone()),
+            RecordChange::DeleteGuardrail(id) => return self.delete(&Slot::Guardrail(id.clone())),
+            RecordChange::PutNotification(notification) => {
+                Slot::Notification(notification.id.clone())
+            }
+            RecordChange::DeleteNotification(id) => {
+                return self.delete(&Slot::Notification(id.clone()));
+            }
             RecordChange::DeleteMember(user) => return self.delete(&Slot::Member(user.clone())),
             RecordChange::DeleteRole(role) => return self.delete(&Slot::Role(role.clone())),
             RecordChange::DeleteProject(id) => return self.delete(&Slot::Project(id.clone())),
@@ -227,6 +291,21 @@ impl KeptOrganization {
     fn delete(&mut self, slot: &Slot) {
         self.records.remove(slot);
     }
+}
+
+/// The events of a commit, the last one first.
+fn events_of(commit: &HistoryEntry) -> impl Iterator<Item = EventEntry> {
+    let numbered = (0..).zip(&commit.events).collect::<Vec<_>>();
+    numbered.into_iter().rev().map(|(index, event)| EventEntry {
+        sequence: commit.sequence,
+        index,
+        at: commit.at,
+        event: event.clone(),
+    })
+}
+
+fn damaged(after: Sequence) -> ReadError {
+    ReadError::Damaged(format!("the history after commit {}", after.0))
 }
 
 fn name(key: &IdempotencyKey) -> (OrganizationId, String, String) {

@@ -10,6 +10,14 @@
 //! - **Guarded.** A commit names the [`Version`] of the organization that it was
 //!   decided on; if the organization has moved on, the answer is
 //!   [`CommitError::Conflict`] and nothing happened.
+//! - **Events alone change nothing.** A commit without records leaves the
+//!   organization's version as it is and the position of its last change too; it
+//!   needs no organization to exist, and makes none. Its `version` equals its
+//!   `expected`, or is 0 if that is `None`, but neither is compared with the
+//!   organization: a refusal is recorded whatever happened meanwhile. Everything
+//!   else is as for any commit: position, chain, remembered answer, `on_commit`.
+//! - **No change without an event.** A commit without events is refused.
+//! - **Events stay.** They can be read after their organization is gone.
 //! - **Durable before it is answered.** `Ok` means that the commit survives the
 //!   loss of power. [`CommitError::Unknown`] means that nobody can tell: the
 //!   caller looks its idempotency key up before it tries again. Every other
@@ -70,29 +78,62 @@ pub struct Commit {
     pub at: Moment,
     /// What changes.
     pub records: Vec<RecordChange>,
-    /// What the history says about it.
-    pub event: HistoryEvent,
+    /// What the history says about it; at least one event.
+    pub events: Vec<HistoryEvent>,
     /// The answer to remember for a repeated request.
     pub idempotency: Option<Idempotency>,
     /// Publishes the new state.
     pub on_commit: OnCommit,
 }
 
-/// What the history says about a commit. Holds ids, never personal text or secrets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What the history says happened. Holds ids, never personal text or secrets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HistoryEvent {
+    /// Whose event it is.
+    pub source: EventSource,
     /// What was done, such as `ChangeMemberRole`.
     pub action: String,
     /// The kind of thing it was done to.
     pub target_kind: String,
     /// The id of the thing.
     pub target_id: String,
-    /// Who called, such as `operator`.
+    /// Who called, such as `operator`; `roster` for what ended by itself.
     pub caller: String,
+    /// The member on whose behalf, or empty.
+    pub actor: String,
+    /// The id of the token by which the actor acted, or empty.
+    pub token: String,
+    /// The published name of the reason it was refused for; empty if it was done.
+    pub refusal: String,
+    /// When it happened, if the host says so; else it is the moment of the commit.
+    pub occurred_at: Option<Moment>,
     /// The caller's request id, or empty.
     pub request_id: String,
     /// Further facts in a fixed order.
     pub details: Vec<(String, String)>,
+}
+
+/// Whose event it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EventSource {
+    /// Roster's own.
+    #[default]
+    Roster,
+    /// Appended by the host.
+    Host,
+}
+
+/// An event with its place in the history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventEntry {
+    /// The commit that it came with.
+    pub sequence: Sequence,
+    /// Its place among the events of that commit, from 0.
+    pub index: u32,
+    /// When the commit was decided.
+    pub at: Moment,
+    /// What happened.
+    pub event: HistoryEvent,
 }
 
 /// Names a request, so that its repetition is recognised.
@@ -148,7 +189,7 @@ pub struct HistoryEntry {
     /// What changed.
     pub records: Vec<RecordChange>,
     /// What happened.
-    pub event: HistoryEvent,
+    pub events: Vec<HistoryEvent>,
 }
 
 /// Why a commit was not made.
@@ -220,6 +261,21 @@ pub trait Store: Send + Sync {
     /// The remembered answer of a request, expired ones included.
     fn remembered(&self, key: &IdempotencyKey) -> Result<Option<Remembered>, ReadError>;
 
+    /// Events of an organization, the newest first: those before the event at `before`
+    /// (a sequence and an index), at most `limit`. They stay when the organization goes.
+    fn events(
+        &self,
+        organization: &OrganizationId,
+        before: Option<(Sequence, u32)>,
+        limit: usize,
+    ) -> Result<Vec<EventEntry>, ReadError>;
+
     /// Whole commits after `after`, in order, at most `limit`.
     fn history(&self, after: Sequence, limit: usize) -> Result<Vec<HistoryEntry>, ReadError>;
+
+    /// Reads at most `limit` commits after `after` again from where they are kept, and
+    /// answers with the last one. Begin with [`Head::default`] and go on with each
+    /// answer until it is the [`head`](Self::head). [`ReadError::Damaged`] says after
+    /// which commit one is missing, is not as it was written, or does not follow.
+    fn verify(&self, after: Head, limit: usize) -> Result<Head, ReadError>;
 }

@@ -4,16 +4,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Commit, HistoryEvent, Idempotency, IdempotencyKey};
+use super::{Commit, EventSource, HistoryEvent, Idempotency, IdempotencyKey};
 use crate::domain::catalog::Level;
 use crate::domain::change::{Outcome, RecordChange};
 use crate::domain::identifiers::{
-    ActionId, CatalogId, OrganizationId, PlanId, ProjectId, ResourceId, RoleId, TypeId, UserId,
+    ActionId, CatalogId, GroupId, GuardrailId, InvitationId, NotificationId, OrganizationId,
+    PlanId, ProjectId, ResourceId, RoleId, TokenId, TypeId, UserId,
 };
 use crate::domain::organization::{
-    Member, MemberStatus, Moment, Override, Profile, Project, RegisteredResource, ResourceKey,
-    Role, Version,
+    Group, Guardrail, Invitation, InvitationStatus, Member, MemberKind, MemberStatus, Moment,
+    Notification, NotificationKind, Override, Profile, Project, RegisteredResource, ResourceKey,
+    Role, RolePeriods, Token, TokenKind, TokenScope, TokenSecret, Transfer, TransferTarget,
+    Version,
 };
+use crate::domain::period::Period;
 use crate::domain::permissions::{Permissions, When};
 
 /// Text with everything in it that breaks careless encodings.
@@ -33,7 +37,29 @@ pub fn profile(id: &str, name: &str, version: u64) -> Profile {
         owner: UserId::new("owner"),
         created_at: Moment(-5),
         next_project_ordinal: u64::MAX,
+        transfer: Some(Transfer {
+            target: if version.is_multiple_of(2) {
+                TransferTarget::Member {
+                    user: UserId::new(name),
+                    membership: Version(1),
+                }
+            } else {
+                TransferTarget::Address(name.to_owned())
+            },
+            initiated_by: UserId::new(name),
+            initiated_at: Moment(1),
+            expires_at: Moment(i64::MAX),
+            nonce: *b"0123456789abcde\xFF",
+        }),
         version: Version(version),
+    }
+}
+
+/// Since `from`, and until 1,000 ms after.
+pub fn period(from: i64) -> Period {
+    Period {
+        not_before: Some(Moment(from)),
+        expires_at: Some(Moment(from + 1_000)),
     }
 }
 
@@ -69,10 +95,29 @@ pub fn member(user: &str, text: &str, version: u64) -> Member {
             Override {
                 roles: vec![RoleId::new(text)],
                 permissions: permissions(text),
+                period: period(-7),
                 set_at: Moment(7),
             },
         )]),
         default_roles: BTreeMap::from([(10, vec![RoleId::new("b")]), (9, vec![])]),
+        kind: MemberKind::ServiceAccount,
+        groups: BTreeMap::from([
+            (GroupId::new(text), period(5)),
+            (GroupId::new("g"), Period::ALWAYS),
+        ]),
+        periods: RolePeriods {
+            roles: BTreeMap::from([(RoleId::new(text), period(6))]),
+            project_roles: BTreeMap::from([(
+                ProjectId::new("p1"),
+                BTreeMap::from([(RoleId::new("r"), period(7))]),
+            )]),
+        },
+        period: Period {
+            not_before: None,
+            expires_at: Some(Moment(i64::MAX)),
+        },
+        added_by: Some(UserId::new(text)),
+        last_active_at: Some(Moment(9)),
         joined_at: Moment(i64::MIN),
         membership: Version(1),
         version: Version(version),
@@ -115,8 +160,104 @@ pub fn resource(id: &str, text: &str, version: u64) -> RegisteredResource {
     }
 }
 
+pub fn group(id: &str, text: &str, version: u64) -> Group {
+    Group {
+        id: GroupId::new(id),
+        display_name: text.to_owned(),
+        description: text.repeat(2),
+        roles: vec![RoleId::new(text)],
+        project_roles: BTreeMap::from([(ProjectId::new(text), vec![RoleId::new("r")])]),
+        max_token_age: Some(i64::MAX),
+        period: period(4),
+        created_at: Moment(4),
+        version: Version(version),
+    }
+}
+
+pub fn invitation(id: &str, text: &str, version: u64) -> Invitation {
+    let of_member = member(id, text, version);
+    Invitation {
+        id: InvitationId::new(id),
+        email: of_member.email,
+        display_name: text.to_owned(),
+        roles: of_member.roles,
+        project_roles: of_member.project_roles,
+        overrides: of_member.overrides,
+        period: period(8),
+        message: text.to_owned(),
+        status: InvitationStatus::Pending,
+        invited_by: Some(UserId::new(text)),
+        created_at: Moment(8),
+        sent_at: Moment(9),
+        times_sent: u32::MAX,
+        expires_at: Moment(10),
+        expiry_recorded: false,
+        nonce: [0; 16],
+        accepted_by: Some(UserId::new(text)),
+        closed_at: Some(Moment(11)),
+        version: Version(version),
+    }
+}
+
+pub fn token(id: &str, text: &str, version: u64) -> Token {
+    let secret = |byte, expires_at| TokenSecret {
+        digest: [byte; 32],
+        created_at: Moment(1),
+        expires_at,
+    };
+    Token {
+        id: TokenId::new(id),
+        display_name: text.to_owned(),
+        kind: TokenKind::Member,
+        subject: UserId::new(text),
+        membership: Version(1),
+        secrets: vec![secret(0, Some(Moment(5))), secret(0xFF, None)],
+        scope: Some(TokenScope {
+            actions: BTreeSet::from([ActionId::new(text), ActionId::new("A")]),
+            projects: BTreeSet::from([ProjectId::new(text)]),
+        }),
+        period: period(12),
+        revoked_at: None,
+        expiry_recorded: false,
+        last_used_at: Some(Moment(13)),
+        created_by: Some(UserId::new(text)),
+        created_at: Moment(12),
+        version: Version(version),
+    }
+}
+
+pub fn guardrail(id: &str, text: &str, version: u64) -> Guardrail {
+    Guardrail {
+        id: GuardrailId::new(id),
+        description: text.to_owned(),
+        text: text.to_owned(),
+        created_at: Moment(13),
+        version: Version(version),
+    }
+}
+
+pub fn notification(id: &str, text: &str) -> Notification {
+    Notification {
+        id: NotificationId::new(id),
+        kind: NotificationKind::Invitation,
+        email: text.to_owned(),
+        user: Some(UserId::new(text)),
+        invitation: Some(InvitationId::new(text)),
+        facts: BTreeMap::from([
+            ("roles".to_owned(), text.to_owned()),
+            (text.to_owned(), String::new()),
+        ]),
+        created_at: Moment(14),
+    }
+}
+
 pub fn event(text: &str) -> HistoryEvent {
     HistoryEvent {
+        source: EventSource::Host,
+        actor: text.to_owned(),
+        token: text.to_owned(),
+        refusal: text.to_owned(),
+        occurred_at: Some(Moment(-1)),
         action: "ChangeMemberRole".to_owned(),
         target_kind: "Member".to_owned(),
         target_id: text.to_owned(),
@@ -154,10 +295,21 @@ pub fn commit(id: &str, expected: Option<u64>, version: u64, records: Vec<Record
         version: Version(version),
         at: Moment(1_000),
         records,
-        event: event(id),
+        events: vec![event(id)],
         idempotency: None,
         on_commit: Box::new(|_| {}),
     }
+}
+
+/// A commit of events alone, with actions that are numbers from `from` on.
+pub fn events_only(id: &str, version: Option<u64>, from: usize, count: usize) -> Commit {
+    let mut only = commit(id, version, version.unwrap_or_default(), vec![]);
+    let numbered = |number: usize| HistoryEvent {
+        action: number.to_string(),
+        ..event(id)
+    };
+    only.events = (from..from + count).map(numbered).collect();
+    only
 }
 
 /// The commit that creates an organization, at version 1.
@@ -193,6 +345,23 @@ pub fn changes(text: &str) -> Vec<RecordChange> {
             type_id: TypeId::new(text),
             id: ResourceId::new(text),
         }),
+        RecordChange::PutGroup(Arc::new(group("g", text, 6))),
+        RecordChange::DeleteGroup(GroupId::new(text)),
+        RecordChange::PutInvitation(Arc::new(invitation("i", text, 7))),
+        RecordChange::DeleteInvitation(InvitationId::new(text)),
+        RecordChange::PutToken(Arc::new(token("t", text, 8))),
+        RecordChange::DeleteToken(TokenId::new(text)),
+        RecordChange::PutGuardrail(Arc::new(guardrail("b", text, 9))),
+        RecordChange::DeleteGuardrail(GuardrailId::new(text)),
+        RecordChange::PutNotification(Arc::new(notification("n", text))),
+        RecordChange::DeleteNotification(NotificationId::new(text)),
         RecordChange::DeleteOrganization,
     ]
+}
+
+/// [`changes`] without the last one.
+pub fn changes_that_stay(text: &str) -> Vec<RecordChange> {
+    let mut changes = changes(text);
+    changes.pop();
+    changes
 }

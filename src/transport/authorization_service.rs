@@ -14,6 +14,7 @@ use super::{from_proto, status, to_proto};
 use crate::application::check::{MAX_BATCH, judge};
 use crate::application::revision::{self, token};
 use crate::application::{Application, Check, Error};
+use crate::domain::organization::Moment;
 use crate::domain::refusal::{Fault, Violation};
 use crate::engine::Snapshot;
 use crate::proto::v1;
@@ -97,17 +98,18 @@ async fn answer(
 ) -> Result<v1::IsAuthorizedResponse, Error> {
     application.reach(&request.at_least, patience).await?;
     let snapshot = application.find(&request.organization)?;
-    judged(&snapshot, request)
+    judged(&snapshot, request, application.world().now())
 }
 
 fn judged(
     snapshot: &Snapshot,
     request: v1::IsAuthorizedRequest,
+    now: Moment,
 ) -> Result<v1::IsAuthorizedResponse, Error> {
     let said = from_proto::said(&request);
     let check = Check {
         organization: &request.organization,
-        question: from_proto::question(&request, &said),
+        question: from_proto::question(&request, &said, now),
         include_reasons: request.include_reasons,
     };
     if let Some(violation) = correlation_fault(&request.correlation_id) {
@@ -152,6 +154,7 @@ async fn answer_batch(
     let published = application.published();
     reached(&wanted, &batch.at_least, published)?;
     let revision = application.published();
+    let now = application.world().now();
     let mut snapshots: BTreeMap<String, Arc<Snapshot>> = BTreeMap::new();
     let mut items = Vec::with_capacity(given);
     for (index, request) in batch.requests.into_iter().enumerate() {
@@ -159,7 +162,7 @@ async fn answer_batch(
             tokio::task::yield_now().await;
         }
         let answered = reached(&wanted, &request.at_least, published)
-            .and_then(|()| item(application, &mut snapshots, request));
+            .and_then(|()| item(application, &mut snapshots, request, now));
         items.push(match answered {
             Ok(response) => v1::BatchItem {
                 result: Some(v1::batch_item::Result::Response(response)),
@@ -208,13 +211,14 @@ fn item(
     application: &Application,
     snapshots: &mut BTreeMap<String, Arc<Snapshot>>,
     request: v1::IsAuthorizedRequest,
+    now: Moment,
 ) -> Result<v1::IsAuthorizedResponse, Error> {
     if let Some(snapshot) = snapshots.get(&request.organization) {
-        return judged(snapshot, request);
+        return judged(snapshot, request, now);
     }
     let snapshot = application.find(&request.organization)?;
     snapshots.insert(request.organization.clone(), Arc::clone(&snapshot));
-    judged(&snapshot, request)
+    judged(&snapshot, request, now)
 }
 
 fn refused(status: &Status) -> v1::BatchItem {

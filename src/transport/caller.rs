@@ -11,7 +11,11 @@ use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
 use super::status;
-use crate::application::Caller;
+use crate::application::{Actor, Caller};
+use crate::domain::identifiers::{UserId, identifier_fault};
+
+/// The metadata that names the member on whose behalf a caller acts.
+const ACTOR: &str = "roster-actor";
 
 /// Knows the keys that callers may present, as digests only.
 #[derive(Clone)]
@@ -27,7 +31,7 @@ impl Authenticator {
         }
     }
 
-    fn recognise(&self, metadata: &MetadataMap) -> Option<Caller> {
+    fn recognise(&self, metadata: &MetadataMap) -> Option<&'static str> {
         let mut values = metadata.get_all("authorization").iter();
         let presented = values.next()?.to_str().ok()?;
         if values.next().is_some() {
@@ -37,20 +41,32 @@ impl Authenticator {
         let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
         let right =
             bool::from(digest.ct_eq(&*self.operator)) && scheme.eq_ignore_ascii_case("bearer");
-        right.then(|| Caller {
-            name: "operator".to_owned(),
-        })
+        right.then_some("operator")
     }
+}
+
+/// The member on whose behalf the caller acts; `None` where the metadata is malformed.
+fn actor(metadata: &MetadataMap) -> Option<Actor> {
+    let mut values = metadata.get_all(ACTOR).iter();
+    let Some(value) = values.next() else {
+        return Some(Actor::Operator);
+    };
+    let user = value.to_str().ok()?;
+    let one = values.next().is_none() && identifier_fault(user).is_none();
+    one.then(|| Actor::Member(UserId::new(user)))
 }
 
 impl Interceptor for Authenticator {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        match self.recognise(request.metadata()) {
-            Some(caller) => {
-                request.extensions_mut().insert(caller);
-                Ok(request)
-            }
-            None => Err(status::unauthenticated()),
-        }
+        let name = self
+            .recognise(request.metadata())
+            .ok_or_else(status::unauthenticated)?;
+        let actor = actor(request.metadata()).ok_or_else(status::malformed_actor)?;
+        let caller = Caller {
+            name: name.to_owned(),
+            actor,
+        };
+        request.extensions_mut().insert(caller);
+        Ok(request)
     }
 }

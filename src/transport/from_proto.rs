@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prost_types::value::Kind;
-use prost_types::{FieldMask, Struct};
+use prost_types::{FieldMask, Struct, Timestamp};
 use tonic::metadata::MetadataMap;
 
-use crate::application::Error;
 use crate::application::revision::PATIENCE;
+use crate::domain::Refusal;
 use crate::domain::catalog::Level;
-use crate::domain::checks::AskedPermissions;
+use crate::domain::checks::{AskedPermissions, AskedRoles};
+use crate::domain::organization::Moment;
+use crate::domain::period::Period;
 use crate::domain::refusal::{Fault, Violation};
 use crate::domain::value::{Record, Value};
 use crate::engine::RawQuestion;
@@ -57,7 +59,11 @@ pub fn said(request: &v1::IsAuthorizedRequest) -> Said {
 }
 
 /// The question of a request.
-pub fn question<'a>(request: &'a v1::IsAuthorizedRequest, said: &'a Said) -> RawQuestion<'a> {
+pub fn question<'a>(
+    request: &'a v1::IsAuthorizedRequest,
+    said: &'a Said,
+    at: Moment,
+) -> RawQuestion<'a> {
     let (principal_type, principal_id) = request
         .principal
         .as_ref()
@@ -67,6 +73,7 @@ pub fn question<'a>(request: &'a v1::IsAuthorizedRequest, said: &'a Said) -> Raw
         principal_id,
         action: &request.action,
         context: said.context.as_ref(),
+        at,
         ..RawQuestion::default()
     };
     if let Some(resource) = &request.resource {
@@ -79,8 +86,63 @@ pub fn question<'a>(request: &'a v1::IsAuthorizedRequest, said: &'a Said) -> Raw
     question
 }
 
+/// A moment, to the millisecond.
+pub fn moment(field: &str, given: Option<&Timestamp>) -> Result<Option<Moment>, Refusal> {
+    /// 0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z, the bounds of a timestamp.
+    const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+    let Some(given) = given else {
+        return Ok(None);
+    };
+    let nanos = 0..1_000_000_000;
+    if !SECONDS.contains(&given.seconds) || !nanos.contains(&given.nanos) {
+        return Err(Refusal::Invalid(vec![Violation::new(
+            field,
+            Fault::Malformed,
+            "must be a moment between the years 1 and 9999",
+        )]));
+    }
+    let millis = i64::from(given.nanos / 1_000_000);
+    Ok(Some(Moment(given.seconds * 1_000 + millis)))
+}
+
+/// A period; an absent one is always.
+pub fn period(field: &str, given: Option<&v1::Period>) -> Result<Period, Refusal> {
+    let Some(given) = given else {
+        return Ok(Period::ALWAYS);
+    };
+    let not_before = moment(&format!("{field}.not_before"), given.not_before.as_ref());
+    let expires_at = moment(&format!("{field}.expires_at"), given.expires_at.as_ref());
+    match (not_before, expires_at) {
+        (Ok(not_before), Ok(expires_at)) => Ok(Period {
+            not_before,
+            expires_at,
+        }),
+        (Err(Refusal::Invalid(mut one)), Err(Refusal::Invalid(other))) => {
+            one.extend(other);
+            Err(Refusal::Invalid(one))
+        }
+        (Err(refusal), _) | (_, Err(refusal)) => Err(refusal),
+    }
+}
+
+/// Roles with the periods of single ones.
+pub fn roles(roles: &[String], periods: &[v1::RolePeriod]) -> Result<AskedRoles, Refusal> {
+    let periods: Result<Vec<(String, Period)>, Refusal> = periods
+        .iter()
+        .enumerate()
+        .map(|(index, given)| {
+            let field = format!("role_periods[{index}].period");
+            Ok((given.role.clone(), period(&field, given.period.as_ref())?))
+        })
+        .collect();
+    Ok(AskedRoles {
+        roles: roles.to_vec(),
+        periods: periods?,
+    })
+}
+
 /// Permissions as asked for.
-pub fn permissions(given: Option<&v1::Permissions>) -> Result<AskedPermissions, Error> {
+pub fn permissions(given: Option<&v1::Permissions>) -> Result<AskedPermissions, Refusal> {
     let Some(given) = given else {
         return Ok(AskedPermissions::default());
     };
@@ -98,7 +160,7 @@ pub fn permissions(given: Option<&v1::Permissions>) -> Result<AskedPermissions, 
         }
     }
     if !violations.is_empty() {
-        return Err(Error::invalid(violations));
+        return Err(Refusal::Invalid(violations));
     }
     Ok(AskedPermissions {
         every,
@@ -113,6 +175,7 @@ pub fn permissions(given: Option<&v1::Permissions>) -> Result<AskedPermissions, 
 }
 
 /// Which of the editable fields a mask names; all of them when it is empty.
+#[derive(Clone)]
 pub struct Mask(BTreeMap<&'static str, bool>);
 
 impl Mask {
@@ -123,7 +186,7 @@ impl Mask {
 }
 
 /// Reads a mask over the editable fields.
-pub fn mask(given: Option<&FieldMask>, editable: &[&'static str]) -> Result<Mask, Error> {
+pub fn mask(given: Option<&FieldMask>, editable: &[&'static str]) -> Result<Mask, Refusal> {
     let paths = given.map(|mask| mask.paths.as_slice()).unwrap_or_default();
     let violations: Vec<Violation> = paths
         .iter()
@@ -138,7 +201,7 @@ pub fn mask(given: Option<&FieldMask>, editable: &[&'static str]) -> Result<Mask
         })
         .collect();
     if !violations.is_empty() {
-        return Err(Error::invalid(violations));
+        return Err(Refusal::Invalid(violations));
     }
     let named = |field: &&'static str| paths.is_empty() || paths.iter().any(|path| path == field);
     Ok(Mask(

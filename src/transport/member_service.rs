@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::mutation::accept;
+use super::mutation::{accept, reader};
 use super::{from_proto, status, to_proto};
 use crate::application::revision::token;
-use crate::application::{Application, Error, PageRequest, Written};
+use crate::application::{Application, Error, Need, PageRequest, Written};
+use crate::domain::Refusal;
 use crate::domain::catalog::OWNER_ROLE;
 use crate::domain::change::Outcome;
-use crate::domain::identifiers::UserId;
+use crate::domain::identifiers::{OrganizationId, UserId};
 use crate::domain::members::{MemberEdit, NewMember};
 use crate::domain::organization::{Member, MemberStatus, Organization};
 use crate::domain::refusal::{Fault, Violation};
@@ -46,18 +47,12 @@ impl MemberService for MemberRpc {
         request: Request<v1::AddMemberRequest>,
     ) -> Result<Response<v1::AddMemberResponse>, Status> {
         let (message, common) = accept(request)?;
-        let new = NewMember {
-            user: message.user,
-            display_name: message.display_name,
-            email: message.email,
-            roles: message.roles,
-        };
+        let new = new_member(&message);
         let written = self
             .application
-            .mutate(&message.organization, &common, |snapshot, now| {
-                snapshot
-                    .organization()
-                    .add_member(snapshot.catalog().catalog(), &new, now)
+            .mutate(&message.organization, Need::Operator, &common, |turn| {
+                turn.organization()
+                    .add_member(turn.catalog(), &new.clone()?, turn.now)
             })
             .await
             .map_err(status::of)?;
@@ -71,11 +66,16 @@ impl MemberService for MemberRpc {
         &self,
         request: Request<v1::GetMemberRequest>,
     ) -> Result<Response<v1::GetMemberResponse>, Status> {
-        let patience = from_proto::patience(request.metadata());
+        let reader = reader(&request)?;
         let message = request.into_inner();
         let snapshot = self
             .application
-            .read(&message.organization, &message.at_least, patience)
+            .view(
+                &message.organization,
+                Need::Member("ViewMembers", &message.user),
+                &reader,
+                &message.at_least,
+            )
             .await
             .map_err(status::of)?;
         let organization = snapshot.organization();
@@ -95,11 +95,16 @@ impl MemberService for MemberRpc {
         &self,
         request: Request<v1::ListMembersRequest>,
     ) -> Result<Response<v1::ListMembersResponse>, Status> {
-        let patience = from_proto::patience(request.metadata());
+        let reader = reader(&request)?;
         let message = request.into_inner();
         let snapshot = self
             .application
-            .read(&message.organization, &message.at_least, patience)
+            .view(
+                &message.organization,
+                Need::Organization("ViewMembers"),
+                &reader,
+                &message.at_least,
+            )
             .await
             .map_err(status::of)?;
         list(&snapshot, &message)
@@ -112,19 +117,23 @@ impl MemberService for MemberRpc {
         request: Request<v1::UpdateMemberRequest>,
     ) -> Result<Response<v1::UpdateMemberResponse>, Status> {
         let (message, common) = accept(request)?;
-        let mask = from_proto::mask(message.update_mask.as_ref(), &["display_name", "email"])
-            .map_err(status::of)?;
-        let edit = MemberEdit {
-            display_name: mask.has("display_name").then_some(message.display_name),
-            email: mask.has("email").then_some(message.email),
-        };
+        let editable = ["display_name", "email"];
+        let edit =
+            from_proto::mask(message.update_mask.as_ref(), &editable).map(|mask| MemberEdit {
+                display_name: mask.has("display_name").then_some(message.display_name),
+                email: mask.has("email").then_some(message.email),
+            });
         let written = self
             .application
-            .mutate(&message.organization, &common, |snapshot, _| {
-                snapshot
-                    .organization()
-                    .update_member(&message.user, &edit, &message.etag)
-            })
+            .mutate(
+                &message.organization,
+                Need::Member("UpdateMember", &message.user),
+                &common,
+                |turn| {
+                    turn.organization()
+                        .update_member(&message.user, &edit.clone()?, &message.etag)
+                },
+            )
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::UpdateMemberResponse {
@@ -138,17 +147,23 @@ impl MemberService for MemberRpc {
         request: Request<v1::SetMemberRolesRequest>,
     ) -> Result<Response<v1::SetMemberRolesResponse>, Status> {
         let (message, common) = accept(request)?;
+        let roles = from_proto::roles(&message.roles, &message.role_periods);
         let written = self
             .application
-            .mutate(&message.organization, &common, |snapshot, _| {
-                let catalog = snapshot.catalog().catalog();
-                snapshot.organization().set_member_roles(
-                    catalog,
-                    &message.user,
-                    &message.roles,
-                    &message.etag,
-                )
-            })
+            .mutate(
+                &message.organization,
+                Need::Member("ChangeMemberRole", &message.user),
+                &common,
+                |turn| {
+                    turn.organization().set_member_roles(
+                        turn.catalog(),
+                        &message.user,
+                        &roles.clone()?,
+                        &message.etag,
+                        turn.now,
+                    )
+                },
+            )
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::SetMemberRolesResponse {
@@ -164,11 +179,19 @@ impl MemberService for MemberRpc {
         let (message, common) = accept(request)?;
         let written = self
             .application
-            .mutate(&message.organization, &common, |snapshot, _| {
-                snapshot
-                    .organization()
-                    .suspend_member(&message.user, &message.etag)
-            })
+            .mutate(
+                &message.organization,
+                Need::Member("SuspendMember", &message.user),
+                &common,
+                |turn| {
+                    turn.organization().suspend_member(
+                        turn.catalog(),
+                        &message.user,
+                        &message.etag,
+                        turn.now,
+                    )
+                },
+            )
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::SuspendMemberResponse {
@@ -184,11 +207,19 @@ impl MemberService for MemberRpc {
         let (message, common) = accept(request)?;
         let written = self
             .application
-            .mutate(&message.organization, &common, |snapshot, _| {
-                snapshot
-                    .organization()
-                    .reinstate_member(&message.user, &message.etag)
-            })
+            .mutate(
+                &message.organization,
+                Need::Member("ReinstateMember", &message.user),
+                &common,
+                |turn| {
+                    turn.organization().reinstate_member(
+                        turn.catalog(),
+                        &message.user,
+                        &message.etag,
+                        turn.now,
+                    )
+                },
+            )
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::ReinstateMemberResponse {
@@ -204,33 +235,155 @@ impl MemberService for MemberRpc {
         let (message, common) = accept(request)?;
         let written = self
             .application
-            .mutate(&message.organization, &common, |snapshot, _| {
+            .mutate(
+                &message.organization,
+                Need::Member("RemoveMember", &message.user),
+                &common,
+                |turn| {
+                    let heir = &message.reassign_resources_to;
+                    turn.organization().remove_member(
+                        turn.catalog(),
+                        &message.user,
+                        heir,
+                        &message.etag,
+                        turn.now,
+                    )
+                },
+            )
+            .await
+            .map_err(status::of)?;
+        let removed = removed(&written).map_err(status::of)?;
+        Ok(Response::new(removed))
+    }
+
+    async fn leave_organization(
+        &self,
+        request: Request<v1::LeaveOrganizationRequest>,
+    ) -> Result<Response<v1::LeaveOrganizationResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let need = Need::Member("LeaveOrganization", &message.user);
+        let written = self
+            .application
+            .mutate(&message.organization, need, &common, |turn| {
                 let heir = &message.reassign_resources_to;
-                snapshot
-                    .organization()
-                    .remove_member(&message.user, heir, &message.etag)
+                turn.organization()
+                    .leave_organization(&message.user, heir, &message.etag)
             })
             .await
             .map_err(status::of)?;
-        match written.outcome {
-            Outcome::Removed {
-                orphaned,
+        let removed = removed(&written).map_err(status::of)?;
+        Ok(Response::new(v1::LeaveOrganizationResponse {
+            revision: removed.revision,
+            orphaned_resources: removed.orphaned_resources,
+            orphaned_count: removed.orphaned_count,
+            reassigned_count: removed.reassigned_count,
+        }))
+    }
+
+    async fn set_member_period(
+        &self,
+        request: Request<v1::SetMemberPeriodRequest>,
+    ) -> Result<Response<v1::SetMemberPeriodResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let period = from_proto::period("period", message.period.as_ref());
+        let need = Need::Member("ChangeMemberRole", &message.user);
+        let written = self
+            .application
+            .mutate(&message.organization, need, &common, |turn| {
+                turn.organization().set_member_period(
+                    &message.user,
+                    period.clone()?,
+                    &message.etag,
+                    turn.now,
+                )
+            })
+            .await
+            .map_err(status::of)?;
+        Ok(Response::new(v1::SetMemberPeriodResponse {
+            member: self.written(&message.organization, &written)?,
+            revision: token(written.revision),
+        }))
+    }
+
+    async fn record_member_activity(
+        &self,
+        request: Request<v1::RecordMemberActivityRequest>,
+    ) -> Result<Response<v1::RecordMemberActivityResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let time = from_proto::moment("time", message.time.as_ref());
+        let written = self
+            .application
+            .mutate(&message.organization, Need::Operator, &common, |turn| {
+                turn.organization()
+                    .record_activity(&message.user, time.clone()?, turn.now)
+            })
+            .await
+            .map_err(status::of)?;
+        Ok(Response::new(v1::RecordMemberActivityResponse {
+            member: self.written(&message.organization, &written)?,
+            revision: token(written.revision),
+        }))
+    }
+
+    async fn remove_user(
+        &self,
+        request: Request<v1::RemoveUserRequest>,
+    ) -> Result<Response<v1::RemoveUserResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let removals = self
+            .application
+            .remove_user(&message.user, &common)
+            .await
+            .map_err(status::of)?;
+        let removal = |(organization, removal): (OrganizationId, Result<Outcome, Refusal>)| {
+            let (refusal, orphaned_count) = match removal {
+                Ok(Outcome::Removed { orphaned_count, .. }) => (String::new(), orphaned_count),
+                Ok(_) => (String::new(), 0),
+                Err(refusal) => (refusal.reason().to_owned(), 0),
+            };
+            v1::UserRemoval {
+                organization: organization.to_string(),
+                refusal,
                 orphaned_count,
-                reassigned_count,
-            } => Ok(Response::new(v1::RemoveMemberResponse {
-                revision: token(written.revision),
-                orphaned_resources: orphaned
-                    .iter()
-                    .map(|key| v1::ResourceRef {
-                        r#type: key.type_id.to_string(),
-                        id: key.id.to_string(),
-                    })
-                    .collect(),
-                orphaned_count,
-                reassigned_count,
-            })),
-            other => Err(status::of(to_proto::unexpected(&other))),
-        }
+            }
+        };
+        Ok(Response::new(v1::RemoveUserResponse {
+            removals: removals.each.into_iter().map(removal).collect(),
+            revision: token(removals.revision),
+        }))
+    }
+}
+
+fn new_member(message: &v1::AddMemberRequest) -> Result<NewMember, Refusal> {
+    Ok(NewMember {
+        user: message.user.clone(),
+        display_name: message.display_name.clone(),
+        email: message.email.clone(),
+        roles: from_proto::roles(&message.roles, &message.role_periods)?,
+        period: from_proto::period("period", message.period.as_ref())?,
+    })
+}
+
+/// What became of the resources of a member who is gone.
+fn removed(written: &Written) -> Result<v1::RemoveMemberResponse, Error> {
+    match &written.outcome {
+        Outcome::Removed {
+            orphaned,
+            orphaned_count,
+            reassigned_count,
+        } => Ok(v1::RemoveMemberResponse {
+            revision: token(written.revision),
+            orphaned_resources: orphaned
+                .iter()
+                .map(|key| v1::ResourceRef {
+                    r#type: key.type_id.to_string(),
+                    id: key.id.to_string(),
+                })
+                .collect(),
+            orphaned_count: *orphaned_count,
+            reassigned_count: *reassigned_count,
+        }),
+        other => Err(to_proto::unexpected(other)),
     }
 }
 

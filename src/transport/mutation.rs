@@ -1,18 +1,15 @@
 //! What every changing request has in common on the wire.
 
-use prost::Message;
+use prost::{Message, Name};
 use sha2::{Digest, Sha256};
 use tonic::{Request, Status};
 
-use super::status;
-use crate::application::{self, Caller};
+use super::{from_proto, status};
+use crate::application::{self, Caller, Reader};
 use crate::proto::v1;
 
 /// A message that asks for a change.
-pub trait Mutation: Message {
-    /// The method's name, so that equal bodies of different methods differ.
-    const METHOD: &'static str;
-
+pub trait Mutation: Message + Name {
     /// The caller's id for the request.
     fn request_id(&self) -> &str;
 
@@ -24,8 +21,6 @@ macro_rules! mutations {
     ($($message:ident),* $(,)?) => {
         $(
             impl Mutation for v1::$message {
-                const METHOD: &'static str = stringify!($message);
-
                 fn request_id(&self) -> &str {
                     &self.request_id
                 }
@@ -49,14 +44,18 @@ mutations!(
     DeleteOrganizationRequest,
     DeleteProjectRequest,
     DeleteRoleRequest,
+    LeaveOrganizationRequest,
     MoveResourceRequest,
     ReassignResourcesRequest,
+    RecordMemberActivityRequest,
     RegisterResourceRequest,
     ReinstateMemberRequest,
     RemoveMemberRequest,
     RemoveProjectOverrideRequest,
+    RemoveUserRequest,
     ResetRoleRequest,
     SetDefaultRolesRequest,
+    SetMemberPeriodRequest,
     SetMemberRolesRequest,
     SetPlanRequest,
     SetProjectOverrideRequest,
@@ -73,21 +72,42 @@ mutations!(
 
 /// Takes a changing request apart: its message, and who sent it under which id.
 pub fn accept<M: Mutation>(request: Request<M>) -> Result<(M, application::Request), Status> {
-    let caller = request
-        .extensions()
-        .get::<Caller>()
-        .cloned()
-        .ok_or_else(status::unauthenticated)?;
+    let caller = caller(&request)?;
     let message = request.into_inner();
     let mut digest = Sha256::new();
-    digest.update(M::METHOD.as_bytes());
+    digest.update(M::NAME.as_bytes());
     digest.update([0]);
     digest.update(message.encode_to_vec());
+    // The same request of another actor is another request.
+    digest.update(format!("{:?}", caller.actor).as_bytes());
     let common = application::Request {
         caller,
+        method: method::<M>(),
         request_id: message.request_id().to_owned(),
         fingerprint: digest.finalize().into(),
         validate_only: message.validate_only(),
     };
     Ok((message, common))
+}
+
+/// Who sent a reading request, and how long they wait.
+pub fn reader<M: Name>(request: &Request<M>) -> Result<Reader, Status> {
+    Ok(Reader {
+        caller: caller(request)?,
+        method: method::<M>(),
+        patience: from_proto::patience(request.metadata()),
+    })
+}
+
+fn caller<M>(request: &Request<M>) -> Result<Caller, Status> {
+    request
+        .extensions()
+        .get::<Caller>()
+        .cloned()
+        .ok_or_else(status::unauthenticated)
+}
+
+/// The name of the RPC that a message is the request of.
+fn method<M: Name>() -> &'static str {
+    M::NAME.strip_suffix("Request").unwrap_or(M::NAME)
 }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::mutation::accept;
+use super::mutation::{accept, reader};
 use super::{from_proto, status, to_proto};
 use crate::application::revision::token;
-use crate::application::{Application, Error, PageRequest, Written};
+use crate::application::{Application, Error, Need, PageRequest, Reader, Written};
 use crate::domain::change::Outcome;
 use crate::domain::lifecycle::Founding;
+use crate::engine::Snapshot;
 use crate::proto::v1;
 use crate::proto::v1::organization_service_server::OrganizationService;
 
@@ -68,11 +69,16 @@ impl OrganizationService for OrganizationRpc {
         &self,
         request: Request<v1::GetOrganizationRequest>,
     ) -> Result<Response<v1::GetOrganizationResponse>, Status> {
-        let patience = from_proto::patience(request.metadata());
+        let reader = reader(&request)?;
         let message = request.into_inner();
         let snapshot = self
             .application
-            .read(&message.organization, &message.at_least, patience)
+            .view(
+                &message.organization,
+                Need::Organization("ViewOrganization"),
+                &reader,
+                &message.at_least,
+            )
             .await
             .map_err(status::of)?;
         let organization = snapshot.organization();
@@ -89,9 +95,9 @@ impl OrganizationService for OrganizationRpc {
         &self,
         request: Request<v1::ListOrganizationsRequest>,
     ) -> Result<Response<v1::ListOrganizationsResponse>, Status> {
-        let patience = from_proto::patience(request.metadata());
+        let reader = reader(&request)?;
         let message = request.into_inner();
-        list(&self.application, &message, patience)
+        list(&self.application, &message, &reader)
             .await
             .map(Response::new)
             .map_err(status::of)
@@ -102,14 +108,19 @@ impl OrganizationService for OrganizationRpc {
         request: Request<v1::UpdateOrganizationRequest>,
     ) -> Result<Response<v1::UpdateOrganizationResponse>, Status> {
         let (message, common) = accept(request)?;
-        from_proto::mask(message.update_mask.as_ref(), &["display_name"]).map_err(status::of)?;
+        let mask = from_proto::mask(message.update_mask.as_ref(), &["display_name"]);
         let written = self
             .application
-            .mutate(&message.organization, &common, |snapshot, _| {
-                snapshot
-                    .organization()
-                    .update_organization(&message.display_name, &message.etag)
-            })
+            .mutate(
+                &message.organization,
+                Need::Organization("UpdateOrganization"),
+                &common,
+                |turn| {
+                    mask.clone()?;
+                    turn.organization()
+                        .update_organization(&message.display_name, &message.etag)
+                },
+            )
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::UpdateOrganizationResponse {
@@ -125,12 +136,9 @@ impl OrganizationService for OrganizationRpc {
         let (message, common) = accept(request)?;
         let written = self
             .application
-            .mutate(&message.organization, &common, |snapshot, _| {
-                snapshot.organization().set_plan(
-                    snapshot.catalog().catalog(),
-                    &message.plan,
-                    &message.etag,
-                )
+            .mutate(&message.organization, Need::Operator, &common, |turn| {
+                turn.organization()
+                    .set_plan(turn.catalog(), &message.plan, &message.etag)
             })
             .await
             .map_err(status::of)?;
@@ -147,23 +155,77 @@ impl OrganizationService for OrganizationRpc {
         let (message, common) = accept(request)?;
         let written = self
             .application
-            .mutate(&message.organization, &common, |snapshot, _| {
-                snapshot.organization().delete_organization(&message.etag)
-            })
+            .mutate(
+                &message.organization,
+                Need::Organization("DeleteOrganization"),
+                &common,
+                |turn| turn.organization().delete_organization(&message.etag),
+            )
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::DeleteOrganizationResponse {
             revision: token(written.revision),
         }))
     }
+
+    async fn list_organizations_for_user(
+        &self,
+        request: Request<v1::ListOrganizationsForUserRequest>,
+    ) -> Result<Response<v1::ListOrganizationsForUserResponse>, Status> {
+        let reader = reader(&request)?;
+        let message = request.into_inner();
+        list_for_user(&self.application, &message, &reader)
+            .await
+            .map(Response::new)
+            .map_err(status::of)
+    }
+}
+
+async fn list_for_user(
+    application: &Application,
+    message: &v1::ListOrganizationsForUserRequest,
+    reader: &Reader,
+) -> Result<v1::ListOrganizationsForUserResponse, Error> {
+    reader.must_be(&message.user)?;
+    application
+        .reach(&message.at_least, reader.patience)
+        .await?;
+    let revision = application.published();
+    let filters = ["memberships", &message.user];
+    let request = PageRequest::parse(message.page_size, &message.page_token, &filters)?;
+    let snapshots = application.organizations_of(&message.user, &request.after, request.size + 1);
+    let page = request.take(snapshots, |snapshot| {
+        snapshot.organization().id().to_string()
+    });
+    let membership = |snapshot: &Arc<Snapshot>| {
+        let organization = snapshot.organization();
+        v1::OrganizationMembership {
+            organization: Some(to_proto::organization(
+                &organization.profile,
+                organization.members.len(),
+            )),
+            member: organization
+                .members
+                .get(message.user.as_str())
+                .map(|member| to_proto::member(member, organization.is_owner(&message.user))),
+        }
+    };
+    Ok(v1::ListOrganizationsForUserResponse {
+        memberships: page.items.iter().map(membership).collect(),
+        revision: token(revision),
+        next_page_token: page.next_page_token,
+    })
 }
 
 async fn list(
     application: &Application,
     message: &v1::ListOrganizationsRequest,
-    patience: std::time::Duration,
+    reader: &Reader,
 ) -> Result<v1::ListOrganizationsResponse, Error> {
-    application.reach(&message.at_least, patience).await?;
+    reader.must_be_operator()?;
+    application
+        .reach(&message.at_least, reader.patience)
+        .await?;
     let revision = application.published();
     let request = PageRequest::parse(message.page_size, &message.page_token, &["organizations"])?;
     let snapshots = application.organizations_after(&request.after, request.size + 1);

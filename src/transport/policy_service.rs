@@ -6,11 +6,13 @@ use std::sync::Arc;
 use futures_util::{Stream, stream};
 use tonic::{Request, Response, Status};
 
+use super::mutation::reader;
 use super::{from_proto, status, to_proto};
 use crate::application::revision::token;
-use crate::application::{Application, Error, PageRequest};
+use crate::application::{Application, Error, Need, PageRequest};
 use crate::domain::Refusal;
 use crate::domain::catalog::{Catalog, ConditionTest, Offer, TeamRules};
+use crate::domain::organization::Moment;
 use crate::domain::refusal::{Fault, Violation};
 use crate::domain::value::{Attribute, ValueType};
 use crate::engine::{Export, PolicySource, PolicyText, Snapshot};
@@ -86,17 +88,22 @@ impl PolicyService for PolicyRpc {
         &self,
         request: Request<v1::ListPoliciesRequest>,
     ) -> Result<Response<v1::ListPoliciesResponse>, Status> {
-        let patience = from_proto::patience(request.metadata());
+        let reader = reader(&request)?;
         let message = request.into_inner();
         let snapshot = self
             .application
-            .read(&message.organization, &message.at_least, patience)
+            .view(
+                &message.organization,
+                Need::Organization("ExportPolicies"),
+                &reader,
+                &message.at_least,
+            )
             .await
             .map_err(status::of)?;
         let filters = ["policies", &message.organization];
         let paging = PageRequest::parse(message.page_size, &message.page_token, &filters)
             .map_err(status::of)?;
-        let policies = Export::new(Arc::clone(&snapshot))
+        let policies = Export::new(Arc::clone(&snapshot), self.application.world().now())
             .policies()
             .map_err(|error| status::of(error.into()))?;
         let rest = policies
@@ -117,14 +124,24 @@ impl PolicyService for PolicyRpc {
         &self,
         request: Request<v1::ExportPoliciesRequest>,
     ) -> Result<Response<Self::ExportPoliciesStream>, Status> {
-        let patience = from_proto::patience(request.metadata());
+        let reader = reader(&request)?;
         let message = request.into_inner();
         let snapshot = self
             .application
-            .read(&message.organization, &message.at_least, patience)
+            .view(
+                &message.organization,
+                Need::Organization("ExportPolicies"),
+                &reader,
+                &message.at_least,
+            )
             .await
             .map_err(status::of)?;
-        let chunks = export(&snapshot, message.request.as_ref()).map_err(status::of)?;
+        let chunks = export(
+            &snapshot,
+            message.request.as_ref(),
+            self.application.world().now(),
+        )
+        .map_err(status::of)?;
         Ok(Response::new(Box::pin(stream::iter(
             chunks.into_iter().map(Ok),
         ))))
@@ -134,6 +151,7 @@ impl PolicyService for PolicyRpc {
 fn export(
     snapshot: &Arc<Snapshot>,
     request: Option<&v1::IsAuthorizedRequest>,
+    now: Moment,
 ) -> Result<Vec<v1::ExportPoliciesResponse>, Error> {
     let elsewhere = request.is_some_and(|request| {
         let id = snapshot.organization().id().as_str();
@@ -146,12 +164,12 @@ fn export(
             "must be the organization that is exported, or empty",
         )]));
     }
-    let export = Export::new(Arc::clone(snapshot));
+    let export = Export::new(Arc::clone(snapshot), now);
     let said = request.map(from_proto::said).unwrap_or_default();
     let question = match request {
         Some(request) => Some(
             snapshot
-                .question(&from_proto::question(request, &said))
+                .question(&from_proto::question(request, &said, now))
                 .map_err(Error::invalid)?,
         ),
         None => None,

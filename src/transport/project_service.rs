@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::mutation::accept;
+use super::mutation::{accept, reader};
 use super::{from_proto, status, to_proto};
 use crate::application::revision::token;
-use crate::application::{Application, Error, PageRequest, Request as Common, Written};
+use crate::application::{Application, Error, Need, PageRequest, Request as Common, Turn, Written};
 use crate::domain::Refusal;
 use crate::domain::change::{Change, Outcome};
 use crate::domain::identifiers::{ProjectId, UserId};
-use crate::domain::organization::Moment;
 use crate::engine::Snapshot;
 use crate::proto::v1;
 use crate::proto::v1::project_service_server::ProjectService;
@@ -33,12 +32,13 @@ impl ProjectRpc {
     async fn change_project(
         &self,
         organization: &str,
+        need: Need<'_>,
         common: &Common,
-        decide: impl Fn(&Snapshot, Moment) -> Result<Change, Refusal>,
+        decide: impl Fn(&Turn<'_>) -> Result<Change, Refusal>,
     ) -> Result<(Option<v1::Project>, String), Status> {
         let written = self
             .application
-            .mutate(organization, common, decide)
+            .mutate(organization, need, common, decide)
             .await
             .map_err(status::of)?;
         match &written.outcome {
@@ -53,12 +53,13 @@ impl ProjectRpc {
     async fn change_member(
         &self,
         organization: &str,
+        need: Need<'_>,
         common: &Common,
-        decide: impl Fn(&Snapshot, Moment) -> Result<Change, Refusal>,
+        decide: impl Fn(&Turn<'_>) -> Result<Change, Refusal>,
     ) -> Result<(Option<v1::Member>, String), Status> {
         let written: Written = self
             .application
-            .mutate(organization, common, decide)
+            .mutate(organization, need, common, decide)
             .await
             .map_err(status::of)?;
         let snapshot = self.application.find(organization).ok();
@@ -81,12 +82,20 @@ impl ProjectService for ProjectRpc {
             .then(|| draw_id(self.application.world(), "project"));
         let id = drawn.unwrap_or(message.project_id);
         let (project, revision) = self
-            .change_project(&message.organization, &common, |snapshot, now| {
-                let catalog = snapshot.catalog().catalog();
-                snapshot
-                    .organization()
-                    .create_project(catalog, &id, &message.display_name, now)
-            })
+            .change_project(
+                &message.organization,
+                Need::Organization("CreateProject"),
+                &common,
+                |turn| {
+                    let catalog = turn.catalog();
+                    turn.organization().create_project(
+                        catalog,
+                        &id,
+                        &message.display_name,
+                        turn.now,
+                    )
+                },
+            )
             .await?;
         Ok(Response::new(v1::CreateProjectResponse {
             project,
@@ -98,11 +107,16 @@ impl ProjectService for ProjectRpc {
         &self,
         request: Request<v1::GetProjectRequest>,
     ) -> Result<Response<v1::GetProjectResponse>, Status> {
-        let patience = from_proto::patience(request.metadata());
+        let reader = reader(&request)?;
         let message = request.into_inner();
         let snapshot = self
             .application
-            .read(&message.organization, &message.at_least, patience)
+            .view(
+                &message.organization,
+                Need::Project("ViewProject", &message.project),
+                &reader,
+                &message.at_least,
+            )
             .await
             .map_err(status::of)?;
         let project = snapshot
@@ -119,11 +133,16 @@ impl ProjectService for ProjectRpc {
         &self,
         request: Request<v1::ListProjectsRequest>,
     ) -> Result<Response<v1::ListProjectsResponse>, Status> {
-        let patience = from_proto::patience(request.metadata());
+        let reader = reader(&request)?;
         let message = request.into_inner();
         let snapshot = self
             .application
-            .read(&message.organization, &message.at_least, patience)
+            .view(
+                &message.organization,
+                Need::Organization("ViewOrganization"),
+                &reader,
+                &message.at_least,
+            )
             .await
             .map_err(status::of)?;
         list(&snapshot, &message)
@@ -136,15 +155,21 @@ impl ProjectService for ProjectRpc {
         request: Request<v1::UpdateProjectRequest>,
     ) -> Result<Response<v1::UpdateProjectResponse>, Status> {
         let (message, common) = accept(request)?;
-        from_proto::mask(message.update_mask.as_ref(), &["display_name"]).map_err(status::of)?;
+        let mask = from_proto::mask(message.update_mask.as_ref(), &["display_name"]);
         let (project, revision) = self
-            .change_project(&message.organization, &common, |snapshot, _| {
-                snapshot.organization().update_project(
-                    &message.project,
-                    &message.display_name,
-                    &message.etag,
-                )
-            })
+            .change_project(
+                &message.organization,
+                Need::Project("UpdateProject", &message.project),
+                &common,
+                |turn| {
+                    mask.clone()?;
+                    turn.organization().update_project(
+                        &message.project,
+                        &message.display_name,
+                        &message.etag,
+                    )
+                },
+            )
             .await?;
         Ok(Response::new(v1::UpdateProjectResponse {
             project,
@@ -158,11 +183,15 @@ impl ProjectService for ProjectRpc {
     ) -> Result<Response<v1::ArchiveProjectResponse>, Status> {
         let (message, common) = accept(request)?;
         let (project, revision) = self
-            .change_project(&message.organization, &common, |snapshot, _| {
-                snapshot
-                    .organization()
-                    .archive_project(&message.project, &message.etag)
-            })
+            .change_project(
+                &message.organization,
+                Need::Project("ArchiveProject", &message.project),
+                &common,
+                |turn| {
+                    turn.organization()
+                        .archive_project(&message.project, &message.etag)
+                },
+            )
             .await?;
         Ok(Response::new(v1::ArchiveProjectResponse {
             project,
@@ -176,11 +205,15 @@ impl ProjectService for ProjectRpc {
     ) -> Result<Response<v1::UnarchiveProjectResponse>, Status> {
         let (message, common) = accept(request)?;
         let (project, revision) = self
-            .change_project(&message.organization, &common, |snapshot, _| {
-                snapshot
-                    .organization()
-                    .unarchive_project(&message.project, &message.etag)
-            })
+            .change_project(
+                &message.organization,
+                Need::Project("ArchiveProject", &message.project),
+                &common,
+                |turn| {
+                    turn.organization()
+                        .unarchive_project(&message.project, &message.etag)
+                },
+            )
             .await?;
         Ok(Response::new(v1::UnarchiveProjectResponse {
             project,
@@ -195,11 +228,15 @@ impl ProjectService for ProjectRpc {
         let (message, common) = accept(request)?;
         let written = self
             .application
-            .mutate(&message.organization, &common, |snapshot, _| {
-                snapshot
-                    .organization()
-                    .delete_project(&message.project, &message.etag)
-            })
+            .mutate(
+                &message.organization,
+                Need::Project("DeleteProject", &message.project),
+                &common,
+                |turn| {
+                    turn.organization()
+                        .delete_project(&message.project, &message.etag)
+                },
+            )
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::DeleteProjectResponse {
@@ -212,16 +249,23 @@ impl ProjectService for ProjectRpc {
         request: Request<v1::SetProjectRolesRequest>,
     ) -> Result<Response<v1::SetProjectRolesResponse>, Status> {
         let (message, common) = accept(request)?;
+        let roles = from_proto::roles(&message.roles, &message.role_periods);
         let (member, revision) = self
-            .change_member(&message.organization, &common, |snapshot, _| {
-                snapshot.organization().set_project_roles(
-                    snapshot.catalog().catalog(),
-                    &message.project,
-                    &message.user,
-                    &message.roles,
-                    &message.etag,
-                )
-            })
+            .change_member(
+                &message.organization,
+                Need::Project("ManageProjectMembers", &message.project),
+                &common,
+                |turn| {
+                    turn.organization().set_project_roles(
+                        turn.catalog(),
+                        &message.project,
+                        &message.user,
+                        &roles.clone()?,
+                        &message.etag,
+                        turn.now,
+                    )
+                },
+            )
             .await?;
         Ok(Response::new(v1::SetProjectRolesResponse {
             member,
@@ -235,14 +279,19 @@ impl ProjectService for ProjectRpc {
     ) -> Result<Response<v1::ClearProjectRolesResponse>, Status> {
         let (message, common) = accept(request)?;
         let (member, revision) = self
-            .change_member(&message.organization, &common, |snapshot, _| {
-                snapshot.organization().clear_project_roles(
-                    snapshot.catalog().catalog(),
-                    &message.project,
-                    &message.user,
-                    &message.etag,
-                )
-            })
+            .change_member(
+                &message.organization,
+                Need::Project("ManageProjectMembers", &message.project),
+                &common,
+                |turn| {
+                    turn.organization().clear_project_roles(
+                        turn.catalog(),
+                        &message.project,
+                        &message.user,
+                        &message.etag,
+                    )
+                },
+            )
             .await?;
         Ok(Response::new(v1::ClearProjectRolesResponse {
             member,
@@ -255,20 +304,26 @@ impl ProjectService for ProjectRpc {
         request: Request<v1::SetProjectOverrideRequest>,
     ) -> Result<Response<v1::SetProjectOverrideResponse>, Status> {
         let (message, common) = accept(request)?;
-        let permissions =
-            from_proto::permissions(message.permissions.as_ref()).map_err(status::of)?;
+        let permissions = from_proto::permissions(message.permissions.as_ref());
+        let period = from_proto::period("period", message.period.as_ref());
         let (member, revision) = self
-            .change_member(&message.organization, &common, |snapshot, now| {
-                snapshot.organization().set_project_override(
-                    snapshot.catalog().catalog(),
-                    &message.project,
-                    &message.user,
-                    &message.roles,
-                    &permissions,
-                    &message.etag,
-                    now,
-                )
-            })
+            .change_member(
+                &message.organization,
+                Need::Project("SetProjectOverride", &message.project),
+                &common,
+                |turn| {
+                    turn.organization().set_project_override(
+                        turn.catalog(),
+                        &message.project,
+                        &message.user,
+                        &message.roles,
+                        &permissions.clone()?,
+                        period.clone()?,
+                        &message.etag,
+                        turn.now,
+                    )
+                },
+            )
             .await?;
         Ok(Response::new(v1::SetProjectOverrideResponse {
             member,
@@ -282,14 +337,19 @@ impl ProjectService for ProjectRpc {
     ) -> Result<Response<v1::RemoveProjectOverrideResponse>, Status> {
         let (message, common) = accept(request)?;
         let (member, revision) = self
-            .change_member(&message.organization, &common, |snapshot, _| {
-                snapshot.organization().remove_project_override(
-                    snapshot.catalog().catalog(),
-                    &message.project,
-                    &message.user,
-                    &message.etag,
-                )
-            })
+            .change_member(
+                &message.organization,
+                Need::Project("SetProjectOverride", &message.project),
+                &common,
+                |turn| {
+                    turn.organization().remove_project_override(
+                        turn.catalog(),
+                        &message.project,
+                        &message.user,
+                        &message.etag,
+                    )
+                },
+            )
             .await?;
         Ok(Response::new(v1::RemoveProjectOverrideResponse {
             member,
@@ -303,15 +363,20 @@ impl ProjectService for ProjectRpc {
     ) -> Result<Response<v1::SetDefaultRolesResponse>, Status> {
         let (message, common) = accept(request)?;
         let (member, revision) = self
-            .change_member(&message.organization, &common, |snapshot, _| {
-                let catalog = snapshot.catalog().catalog();
-                snapshot.organization().set_default_roles(
-                    catalog,
-                    &message.user,
-                    &message.roles,
-                    &message.etag,
-                )
-            })
+            .change_member(
+                &message.organization,
+                Need::Organization("ManageDefaultRoles"),
+                &common,
+                |turn| {
+                    let catalog = turn.catalog();
+                    turn.organization().set_default_roles(
+                        catalog,
+                        &message.user,
+                        &message.roles,
+                        &message.etag,
+                    )
+                },
+            )
             .await?;
         Ok(Response::new(v1::SetDefaultRolesResponse {
             member,
@@ -325,12 +390,16 @@ impl ProjectService for ProjectRpc {
     ) -> Result<Response<v1::CopyDefaultRolesResponse>, Status> {
         let (message, common) = accept(request)?;
         let (member, revision) = self
-            .change_member(&message.organization, &common, |snapshot, _| {
-                let catalog = snapshot.catalog().catalog();
-                snapshot
-                    .organization()
-                    .copy_default_roles(catalog, &message.user, &message.etag)
-            })
+            .change_member(
+                &message.organization,
+                Need::Organization("ManageDefaultRoles"),
+                &common,
+                |turn| {
+                    let catalog = turn.catalog();
+                    turn.organization()
+                        .copy_default_roles(catalog, &message.user, &message.etag)
+                },
+            )
             .await?;
         Ok(Response::new(v1::CopyDefaultRolesResponse {
             member,
@@ -342,11 +411,16 @@ impl ProjectService for ProjectRpc {
         &self,
         request: Request<v1::ListProjectMembersRequest>,
     ) -> Result<Response<v1::ListProjectMembersResponse>, Status> {
-        let patience = from_proto::patience(request.metadata());
+        let reader = reader(&request)?;
         let message = request.into_inner();
         let snapshot = self
             .application
-            .read(&message.organization, &message.at_least, patience)
+            .view(
+                &message.organization,
+                Need::Project("ViewProject", &message.project),
+                &reader,
+                &message.at_least,
+            )
             .await
             .map_err(status::of)?;
         list_members(&snapshot, &message)

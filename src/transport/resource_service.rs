@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::mutation::accept;
-use super::{from_proto, status, to_proto};
+use super::mutation::{accept, reader};
+use super::{status, to_proto};
 use crate::application::revision::token;
-use crate::application::{Application, Error, PageRequest, Request as Common};
+use crate::application::{Application, Error, Need, PageRequest, Request as Common, Turn};
 use crate::domain::Refusal;
 use crate::domain::change::{Change, Outcome};
-use crate::domain::organization::{Moment, RegisteredResource, ResourceKey};
+use crate::domain::organization::{RegisteredResource, ResourceKey};
 use crate::domain::refusal::{Fault, Violation};
 use crate::domain::resources::NewResource;
 use crate::engine::Snapshot;
@@ -33,12 +33,13 @@ impl ResourceRpc {
     async fn change_resource(
         &self,
         organization: &str,
+        need: Need<'_>,
         common: &Common,
-        decide: impl Fn(&Snapshot, Moment) -> Result<Change, Refusal>,
+        decide: impl Fn(&Turn<'_>) -> Result<Change, Refusal>,
     ) -> Result<(Option<v1::RegisteredResource>, String), Status> {
         let written = self
             .application
-            .mutate(organization, common, decide)
+            .mutate(organization, need, common, decide)
             .await
             .map_err(status::of)?;
         match &written.outcome {
@@ -64,11 +65,15 @@ impl ResourceService for ResourceRpc {
             owner: message.owner,
         };
         let (resource, revision) = self
-            .change_resource(&message.organization, &common, |snapshot, now| {
-                snapshot
-                    .organization()
-                    .register_resource(snapshot.catalog().catalog(), &new, now)
-            })
+            .change_resource(
+                &message.organization,
+                Need::Organization("ManageResources"),
+                &common,
+                |turn| {
+                    turn.organization()
+                        .register_resource(turn.catalog(), &new, turn.now)
+                },
+            )
             .await?;
         Ok(Response::new(v1::RegisterResourceResponse {
             resource,
@@ -80,11 +85,16 @@ impl ResourceService for ResourceRpc {
         &self,
         request: Request<v1::GetResourceRequest>,
     ) -> Result<Response<v1::GetResourceResponse>, Status> {
-        let patience = from_proto::patience(request.metadata());
+        let reader = reader(&request)?;
         let message = request.into_inner();
         let snapshot = self
             .application
-            .read(&message.organization, &message.at_least, patience)
+            .view(
+                &message.organization,
+                Need::Organization("ViewOrganization"),
+                &reader,
+                &message.at_least,
+            )
             .await
             .map_err(status::of)?;
         let resource = snapshot
@@ -101,11 +111,16 @@ impl ResourceService for ResourceRpc {
         &self,
         request: Request<v1::ListResourcesRequest>,
     ) -> Result<Response<v1::ListResourcesResponse>, Status> {
-        let patience = from_proto::patience(request.metadata());
+        let reader = reader(&request)?;
         let message = request.into_inner();
         let snapshot = self
             .application
-            .read(&message.organization, &message.at_least, patience)
+            .view(
+                &message.organization,
+                Need::Organization("ViewOrganization"),
+                &reader,
+                &message.at_least,
+            )
             .await
             .map_err(status::of)?;
         list(&snapshot, &message)
@@ -119,15 +134,20 @@ impl ResourceService for ResourceRpc {
     ) -> Result<Response<v1::TransferResourceResponse>, Status> {
         let (message, common) = accept(request)?;
         let (resource, revision) = self
-            .change_resource(&message.organization, &common, |snapshot, _| {
-                let organization = snapshot.organization();
-                organization.transfer_resource(
-                    &message.r#type,
-                    &message.id,
-                    &message.owner,
-                    &message.etag,
-                )
-            })
+            .change_resource(
+                &message.organization,
+                Need::Organization("ManageResources"),
+                &common,
+                |turn| {
+                    let organization = turn.organization();
+                    organization.transfer_resource(
+                        &message.r#type,
+                        &message.id,
+                        &message.owner,
+                        &message.etag,
+                    )
+                },
+            )
             .await?;
         Ok(Response::new(v1::TransferResourceResponse {
             resource,
@@ -141,15 +161,20 @@ impl ResourceService for ResourceRpc {
     ) -> Result<Response<v1::MoveResourceResponse>, Status> {
         let (message, common) = accept(request)?;
         let (resource, revision) = self
-            .change_resource(&message.organization, &common, |snapshot, _| {
-                let organization = snapshot.organization();
-                organization.move_resource(
-                    &message.r#type,
-                    &message.id,
-                    &message.project,
-                    &message.etag,
-                )
-            })
+            .change_resource(
+                &message.organization,
+                Need::Organization("ManageResources"),
+                &common,
+                |turn| {
+                    let organization = turn.organization();
+                    organization.move_resource(
+                        &message.r#type,
+                        &message.id,
+                        &message.project,
+                        &message.etag,
+                    )
+                },
+            )
             .await?;
         Ok(Response::new(v1::MoveResourceResponse {
             resource,
@@ -164,11 +189,15 @@ impl ResourceService for ResourceRpc {
         let (message, common) = accept(request)?;
         let written = self
             .application
-            .mutate(&message.organization, &common, |snapshot, _| {
-                snapshot
-                    .organization()
-                    .reassign_resources(&message.from_owner, &message.to_owner)
-            })
+            .mutate(
+                &message.organization,
+                Need::Organization("ManageResources"),
+                &common,
+                |turn| {
+                    turn.organization()
+                        .reassign_resources(&message.from_owner, &message.to_owner)
+                },
+            )
             .await
             .map_err(status::of)?;
         match written.outcome {
@@ -187,13 +216,18 @@ impl ResourceService for ResourceRpc {
         let (message, common) = accept(request)?;
         let written = self
             .application
-            .mutate(&message.organization, &common, |snapshot, _| {
-                snapshot.organization().unregister_resource(
-                    &message.r#type,
-                    &message.id,
-                    &message.etag,
-                )
-            })
+            .mutate(
+                &message.organization,
+                Need::Organization("ManageResources"),
+                &common,
+                |turn| {
+                    turn.organization().unregister_resource(
+                        &message.r#type,
+                        &message.id,
+                        &message.etag,
+                    )
+                },
+            )
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::UnregisterResourceResponse {

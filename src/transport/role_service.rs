@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::mutation::accept;
+use super::mutation::{accept, reader};
 use super::{from_proto, status, to_proto};
 use crate::application::revision::token;
-use crate::application::{Application, Error, PageRequest, Written};
+use crate::application::{Application, Error, Need, PageRequest, Written};
 use crate::domain::Refusal;
 use crate::domain::change::Outcome;
 use crate::domain::roles::{NewRole, RoleEdit};
@@ -48,20 +48,25 @@ impl RoleService for RoleRpc {
             .role_id
             .is_empty()
             .then(|| draw_id(self.application.world(), "role"));
-        let new = NewRole {
-            id: drawn.unwrap_or(message.role_id),
-            display_name: message.display_name,
-            description: message.description,
-            permissions: from_proto::permissions(message.permissions.as_ref())
-                .map_err(status::of)?,
-        };
+        let permissions = from_proto::permissions(message.permissions.as_ref());
+        let id = drawn.unwrap_or(message.role_id);
         let written = self
             .application
-            .mutate(&message.organization, &common, |snapshot, now| {
-                snapshot
-                    .organization()
-                    .create_role(snapshot.catalog().catalog(), &new, now)
-            })
+            .mutate(
+                &message.organization,
+                Need::Organization("CreateRole"),
+                &common,
+                |turn| {
+                    let new = NewRole {
+                        id: id.clone(),
+                        display_name: message.display_name.clone(),
+                        description: message.description.clone(),
+                        permissions: permissions.clone()?,
+                    };
+                    turn.organization()
+                        .create_role(turn.catalog(), &new, turn.now)
+                },
+            )
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::CreateRoleResponse {
@@ -74,11 +79,16 @@ impl RoleService for RoleRpc {
         &self,
         request: Request<v1::GetRoleRequest>,
     ) -> Result<Response<v1::GetRoleResponse>, Status> {
-        let patience = from_proto::patience(request.metadata());
+        let reader = reader(&request)?;
         let message = request.into_inner();
         let snapshot = self
             .application
-            .read(&message.organization, &message.at_least, patience)
+            .view(
+                &message.organization,
+                Need::Organization("ViewRoles"),
+                &reader,
+                &message.at_least,
+            )
             .await
             .map_err(status::of)?;
         let role = find(&snapshot, &message.role).map_err(status::of)?;
@@ -92,11 +102,16 @@ impl RoleService for RoleRpc {
         &self,
         request: Request<v1::ListRolesRequest>,
     ) -> Result<Response<v1::ListRolesResponse>, Status> {
-        let patience = from_proto::patience(request.metadata());
+        let reader = reader(&request)?;
         let message = request.into_inner();
         let snapshot = self
             .application
-            .read(&message.organization, &message.at_least, patience)
+            .view(
+                &message.organization,
+                Need::Organization("ViewRoles"),
+                &reader,
+                &message.at_least,
+            )
             .await
             .map_err(status::of)?;
         list(&snapshot, &message)
@@ -110,26 +125,31 @@ impl RoleService for RoleRpc {
     ) -> Result<Response<v1::UpdateRoleResponse>, Status> {
         let (message, common) = accept(request)?;
         let editable = ["display_name", "description", "permissions"];
-        let mask = from_proto::mask(message.update_mask.as_ref(), &editable).map_err(status::of)?;
-        let permissions =
-            from_proto::permissions(message.permissions.as_ref()).map_err(status::of)?;
-        let edit = RoleEdit {
-            display_name: mask.has("display_name").then_some(message.display_name),
-            description: mask.has("description").then_some(message.description),
-            permissions: mask.has("permissions").then_some(permissions),
-        };
+        let edit = from_proto::mask(message.update_mask.as_ref(), &editable).and_then(|mask| {
+            let permissions = from_proto::permissions(message.permissions.as_ref())?;
+            Ok(RoleEdit {
+                display_name: mask.has("display_name").then_some(message.display_name),
+                description: mask.has("description").then_some(message.description),
+                permissions: mask.has("permissions").then_some(permissions),
+            })
+        });
         let written = self
             .application
-            .mutate(&message.organization, &common, |snapshot, now| {
-                let catalog = snapshot.catalog().catalog();
-                snapshot.organization().update_role(
-                    catalog,
-                    &message.role,
-                    &edit,
-                    &message.etag,
-                    now,
-                )
-            })
+            .mutate(
+                &message.organization,
+                Need::Organization("UpdateRole"),
+                &common,
+                |turn| {
+                    let catalog = turn.catalog();
+                    turn.organization().update_role(
+                        catalog,
+                        &message.role,
+                        &edit.clone()?,
+                        &message.etag,
+                        turn.now,
+                    )
+                },
+            )
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::UpdateRoleResponse {
@@ -145,13 +165,15 @@ impl RoleService for RoleRpc {
         let (message, common) = accept(request)?;
         let written = self
             .application
-            .mutate(&message.organization, &common, |snapshot, _| {
-                snapshot.organization().delete_role(
-                    snapshot.catalog().catalog(),
-                    &message.role,
-                    &message.etag,
-                )
-            })
+            .mutate(
+                &message.organization,
+                Need::Organization("DeleteRole"),
+                &common,
+                |turn| {
+                    turn.organization()
+                        .delete_role(turn.catalog(), &message.role, &message.etag)
+                },
+            )
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::DeleteRoleResponse {
@@ -166,13 +188,15 @@ impl RoleService for RoleRpc {
         let (message, common) = accept(request)?;
         let written = self
             .application
-            .mutate(&message.organization, &common, |snapshot, _| {
-                snapshot.organization().reset_role(
-                    snapshot.catalog().catalog(),
-                    &message.role,
-                    &message.etag,
-                )
-            })
+            .mutate(
+                &message.organization,
+                Need::Organization("UpdateRole"),
+                &common,
+                |turn| {
+                    turn.organization()
+                        .reset_role(turn.catalog(), &message.role, &message.etag)
+                },
+            )
             .await
             .map_err(status::of)?;
         let snapshot = self

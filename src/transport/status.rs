@@ -100,6 +100,15 @@ pub fn unauthenticated() -> Status {
     )
 }
 
+/// The answer to metadata that names no actor, or more than one.
+pub fn malformed_actor() -> Status {
+    with_details(
+        Code::InvalidArgument,
+        "`roster-actor` must name one user",
+        details(ErrorReason::Invalid),
+    )
+}
+
 /// The answer to a health check of a service that there is not.
 pub fn unknown_service() -> Status {
     with_details(
@@ -176,6 +185,7 @@ fn fault_reason(fault: Fault) -> ErrorReason {
         Fault::MalformedRevision => ErrorReason::MalformedRevision,
         Fault::MalformedPageToken => ErrorReason::MalformedPageToken,
         Fault::TooMany => ErrorReason::TooMany,
+        Fault::Policy => ErrorReason::Policy,
     }
 }
 
@@ -194,27 +204,44 @@ fn classify(error: &Error) -> (Code, ErrorReason) {
     }
 }
 
+/// The reason has the refusal's own name; a test holds every one to it.
 fn classify_refusal(refusal: &Refusal) -> (Code, ErrorReason) {
-    match refusal {
-        Refusal::Invalid(_) => (Code::InvalidArgument, ErrorReason::Invalid),
-        Refusal::NotFound { .. } => (Code::NotFound, ErrorReason::NotFound),
-        Refusal::AlreadyExists { .. } => (Code::AlreadyExists, ErrorReason::AlreadyExists),
-        Refusal::StaleEtag { .. } => (Code::Aborted, ErrorReason::StaleEtag),
-        Refusal::OwnerProtected { .. } => (Code::FailedPrecondition, ErrorReason::OwnerProtected),
-        Refusal::MemberStatus { .. } => (Code::FailedPrecondition, ErrorReason::MemberStatus),
-        Refusal::RoleInUse { .. } => (Code::FailedPrecondition, ErrorReason::RoleInUse),
-        Refusal::BuiltInRole(_) => (Code::FailedPrecondition, ErrorReason::BuiltInRole),
-        Refusal::NotOffered(_) => (Code::FailedPrecondition, ErrorReason::NotOffered),
-        Refusal::PlanLacksFeature { .. } => {
-            (Code::FailedPrecondition, ErrorReason::PlanLacksFeature)
+    let name = format!("{PREFIX}{}", refusal.reason());
+    let reason = ErrorReason::from_str_name(&name).unwrap_or(ErrorReason::Internal);
+    let code = match refusal {
+        Refusal::Invalid(_) | Refusal::BadLink => Code::InvalidArgument,
+        Refusal::NotFound { .. } => Code::NotFound,
+        Refusal::AlreadyExists { .. } => Code::AlreadyExists,
+        Refusal::StaleEtag { .. } => Code::Aborted,
+        Refusal::PermissionDenied { .. }
+        | Refusal::OperatorOnly(_)
+        | Refusal::ExceedsGrantor { .. }
+        | Refusal::SelfChange
+        | Refusal::OwnershipNotGiven
+        | Refusal::WrongAddress => Code::PermissionDenied,
+        Refusal::ReauthenticationNeeded(_) => Code::Unauthenticated,
+        Refusal::LimitReached { .. } | Refusal::SeatsTaken { .. } | Refusal::TooFast { .. } => {
+            Code::ResourceExhausted
         }
-        Refusal::NothingToOverride { .. } => {
-            (Code::FailedPrecondition, ErrorReason::NothingToOverride)
-        }
-        Refusal::ProjectArchived(_) => (Code::FailedPrecondition, ErrorReason::ProjectArchived),
-        Refusal::ProjectNotEmpty { .. } => (Code::FailedPrecondition, ErrorReason::ProjectNotEmpty),
-        Refusal::LimitReached { .. } => (Code::ResourceExhausted, ErrorReason::LimitReached),
-    }
+        Refusal::OwnerProtected { .. }
+        | Refusal::MemberStatus { .. }
+        | Refusal::RoleInUse { .. }
+        | Refusal::BuiltInRole(_)
+        | Refusal::NotOffered(_)
+        | Refusal::PlanLacksFeature { .. }
+        | Refusal::PlanForbids(_)
+        | Refusal::NothingToOverride { .. }
+        | Refusal::ProjectArchived(_)
+        | Refusal::ProjectNotEmpty { .. }
+        | Refusal::DeadLink(_)
+        | Refusal::GrantorLost
+        | Refusal::InvitationStatus { .. }
+        | Refusal::TransferTarget(_)
+        | Refusal::NoTransfer
+        | Refusal::TokenStatus { .. }
+        | Refusal::MemberKind { .. } => Code::FailedPrecondition,
+    };
+    (code, reason)
 }
 
 fn classify_commit(problem: &CommitError) -> (Code, ErrorReason) {

@@ -1,5 +1,7 @@
 //! From the words of the use cases to messages.
 
+use std::collections::BTreeMap;
+
 use prost_types::Timestamp;
 
 use crate::application::revision::token;
@@ -8,9 +10,10 @@ use crate::domain::catalog::{Action, ActionIndex, Catalog, Level};
 use crate::domain::change::{Outcome, etag};
 use crate::domain::identifiers::{ActionId, RoleId};
 use crate::domain::organization::{
-    Member, MemberStatus, Moment, Organization, Override, Profile, Project, RegisteredResource,
-    Role, Version,
+    Member, MemberKind, MemberStatus, Moment, Organization, Override, Profile, Project,
+    RegisteredResource, Role, Version,
 };
+use crate::domain::period::Period;
 use crate::domain::permissions::{Permissions, When};
 use crate::engine::{Reason, ReasonCode, Verdict};
 use crate::proto::v1;
@@ -38,7 +41,7 @@ pub fn checked(checked: Checked, correlation_id: String) -> v1::IsAuthorizedResp
     v1::IsAuthorizedResponse {
         decision: decision.into(),
         revision: token(checked.revision),
-        valid_until: None,
+        valid_until: checked.valid_until.map(timestamp),
         reasons,
         determining_policies,
         correlation_id,
@@ -54,6 +57,9 @@ fn reason(reason: Reason) -> v1::Reason {
         ReasonCode::Rule => v1::ReasonCode::Rule,
         ReasonCode::NotAMember => v1::ReasonCode::NotAMember,
         ReasonCode::Suspended => v1::ReasonCode::Suspended,
+        ReasonCode::NotYetValid => v1::ReasonCode::NotYetValid,
+        ReasonCode::Expired => v1::ReasonCode::Expired,
+        ReasonCode::OwnerStays => v1::ReasonCode::OwnerStays,
         ReasonCode::NoGrant => v1::ReasonCode::NoGrant,
         ReasonCode::OverrideDenies => v1::ReasonCode::OverrideDenies,
         ReasonCode::NotOwnerOfResource => v1::ReasonCode::NotOwnerOfResource,
@@ -104,6 +110,12 @@ pub fn member(member: &Member, owner: bool) -> v1::Member {
             .map(|(project, roles)| v1::ProjectRoles {
                 project: project.to_string(),
                 roles: ids(roles),
+                role_periods: member
+                    .periods
+                    .project_roles
+                    .get(project)
+                    .map(role_periods)
+                    .unwrap_or_default(),
             })
             .collect(),
         overrides: member
@@ -114,7 +126,51 @@ pub fn member(member: &Member, owner: bool) -> v1::Member {
         default_roles: ids(member.current_default_roles()),
         join_time: Some(timestamp(member.joined_at)),
         etag: etag(member.version),
+        kind: member_kind(member.kind).into(),
+        groups: member
+            .groups
+            .iter()
+            .map(|(group, held)| v1::GroupMembership {
+                group: group.to_string(),
+                period: period(held),
+            })
+            .collect(),
+        period: period(&member.period),
+        role_periods: role_periods(&member.periods.roles),
+        added_by: member
+            .added_by
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        last_active_time: member.last_active_at.map(timestamp),
     }
+}
+
+/// A kind of member.
+pub fn member_kind(kind: MemberKind) -> v1::MemberKind {
+    match kind {
+        MemberKind::Person => v1::MemberKind::Person,
+        MemberKind::ServiceAccount => v1::MemberKind::ServiceAccount,
+        MemberKind::OrganizationToken => v1::MemberKind::OrganizationToken,
+    }
+}
+
+/// A period; absent for always.
+pub fn period(period: &Period) -> Option<v1::Period> {
+    (!period.is_always()).then(|| v1::Period {
+        not_before: period.not_before.map(timestamp),
+        expires_at: period.expires_at.map(timestamp),
+    })
+}
+
+fn role_periods(periods: &BTreeMap<RoleId, Period>) -> Vec<v1::RolePeriod> {
+    periods
+        .iter()
+        .map(|(role, held)| v1::RolePeriod {
+            role: role.to_string(),
+            period: period(held),
+        })
+        .collect()
 }
 
 /// An override.
@@ -124,6 +180,7 @@ pub fn project_override(project: &str, replaced: &Override) -> v1::ProjectOverri
         roles: ids(&replaced.roles),
         permissions: Some(permissions(&replaced.permissions)),
         set_time: Some(timestamp(replaced.set_at)),
+        period: period(&replaced.period),
     }
 }
 

@@ -311,6 +311,14 @@ pub fn violations(status: &Status) -> Vec<(String, String)> {
         .unwrap_or_default()
 }
 
+/// A request on behalf of a member.
+pub fn as_actor<T>(user: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let user = user.parse().expect("a header value");
+    request.metadata_mut().insert("roster-actor", user);
+    request
+}
+
 /// Texts, owned.
 pub fn owned(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()

@@ -24,6 +24,7 @@ use roster::domain::lifecycle::found;
 use roster::domain::meaning::{self, Case};
 use roster::domain::members::NewMember;
 use roster::domain::organization::{Organization, Project, ResourceKey, Version};
+use roster::domain::period::Period;
 use roster::domain::refusal::Refusal;
 use roster::domain::roles::RoleEdit;
 use roster::domain::value::{Record, Value};
@@ -96,7 +97,8 @@ fn positions_that_differ_in_one_thing_are_remembered_apart() {
     now = step(&now, |state, catalog| {
         let new = NewMember {
             user: "ana".to_owned(),
-            roles: gardener.to_vec(),
+            roles: gardener.to_vec().into(),
+            period: Period::ALWAYS,
             ..NewMember::default()
         };
         state.add_member(catalog, &new, THEN)
@@ -108,7 +110,16 @@ fn positions_that_differ_in_one_thing_are_remembered_apart() {
     ] {
         now = step(&now, |state, catalog| {
             let asked = permissions(actions);
-            state.set_project_override(catalog, project, "ana", &[], &asked, "", THEN)
+            state.set_project_override(
+                catalog,
+                project,
+                "ana",
+                &[],
+                &asked,
+                Period::ALWAYS,
+                "",
+                THEN,
+            )
         });
     }
     // Each order, on tables of their own: whichever is remembered first.
@@ -139,10 +150,15 @@ fn positions_that_differ_in_one_thing_are_remembered_apart() {
         state.reset_role(catalog, "gardener", "")
     });
     assert!(waters(&now, "free"));
-    now = step(&now, |state, _| state.remove_member("ana", "", ""));
+    now = step(&now, |state, catalog| {
+        state.remove_member(catalog, "ana", "", "", THEN)
+    });
     assert!(!waters(&now, "free"));
-    let left = Export::new(now).policies().expect("text");
-    assert_eq!(left, Export::new(greenhouse).policies().expect("text"));
+    let left = Export::new(now, THEN).policies().expect("text");
+    assert_eq!(
+        left,
+        Export::new(greenhouse, THEN).policies().expect("text")
+    );
 }
 
 #[test]
@@ -158,9 +174,9 @@ fn an_answer_under_a_condition_is_not_remembered_for_other_attributes() {
     let now = step(&now, |state, catalog| {
         state.create_project(catalog, "free", "free", THEN)
     });
-    let visitor = ["visitor".to_owned()];
+    let visitor = vec!["visitor".to_owned()].into();
     let now = step(&now, |state, catalog| {
-        state.set_project_roles(catalog, "free", "ana", &visitor, "")
+        state.set_project_roles(catalog, "free", "ana", &visitor, "", THEN)
     });
     for open in [true, false, true] {
         let open_to_visitors = ("open_to_visitors".to_owned(), Value::Boolean(open));
@@ -176,8 +192,8 @@ fn an_answer_under_a_condition_is_not_remembered_for_other_attributes() {
             ..RawQuestion::default()
         };
         let question = now.question(&raw).expect("a question");
-        let verdict = now.decide(&question).expect("an answer");
-        assert_eq!(verdict == Verdict::Allow, open);
+        let decision = now.decide(&question).expect("an answer");
+        assert_eq!(decision.verdict == Verdict::Allow, open);
     }
 }
 
@@ -216,7 +232,7 @@ fn waters(snapshot: &Snapshot, project: &str) -> bool {
     let question = snapshot.question(&raw).expect("a question");
     let decided = snapshot.decide(&question).expect("an answer");
     assert_eq!(snapshot.decide(&question).expect("an answer"), decided);
-    decided == Verdict::Allow
+    decided.verdict == Verdict::Allow
 }
 
 /// Takes every command and checks everything after each.
@@ -254,7 +270,7 @@ fn follow(
             let question = snapshot.question(&raw).expect("a question");
             let again = snapshot.decide(&question).expect("an answer");
             prop_assert_eq!(
-                again,
+                again.verdict,
                 *answered,
                 "an old revision changed its mind: {:?}",
                 asked
@@ -335,8 +351,8 @@ fn check_against_scratch(
     let organization = advanced.organization();
     let scratch =
         || Snapshot::compile(Arc::clone(compiled), organization.clone(), 1).expect("it compiles");
-    let stepwise = Export::new(Arc::clone(advanced));
-    let afresh = Export::new(Arc::new(scratch()));
+    let stepwise = Export::new(Arc::clone(advanced), THEN);
+    let afresh = Export::new(Arc::new(scratch()), THEN);
     prop_assert_eq!(
         stepwise.policies().expect("text"),
         afresh.policies().expect("text")
@@ -399,13 +415,18 @@ fn check_answers(
             asked
         );
         let explained = now.explain(&question).expect("an answer");
-        prop_assert_eq!(explained.verdict, evaluated, "explained: {:?}", asked);
+        prop_assert_eq!(
+            explained.verdict,
+            evaluated.verdict,
+            "explained: {:?}",
+            asked
+        );
         prop_assert!(!explained.reasons.is_empty(), "no reason: {:?}", asked);
         let afresh = scratch.question(&raw).expect("a question");
         let afresh = scratch.decide(&afresh).expect("an answer");
         prop_assert_eq!(evaluated, afresh, "advanced, from scratch: {:?}", asked);
-        check_meaning(organization, catalog, &asked, evaluated, leaves_out)?;
-        answers.push((asked, evaluated));
+        check_meaning(organization, catalog, &asked, evaluated.verdict, leaves_out)?;
+        answers.push((asked, evaluated.verdict));
     }
     Ok(answers)
 }
@@ -437,6 +458,7 @@ fn check_meaning(
         resource_id: &asked.resource_id,
         project: project.map(|project| -> &Project { project }),
         resource_owner: owner,
+        now: THEN,
     };
     let meant = meaning::allowed(organization, catalog, &case);
     let allowed = answered == Verdict::Allow;

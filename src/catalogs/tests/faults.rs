@@ -6,19 +6,20 @@
 
 use std::fmt::Write as _;
 
+use super::faults_of_words::assert_faults_of_words;
 use super::shipped::repository;
 use crate::catalogs::fault::CatalogFault;
 use crate::catalogs::folder::{File, Folder};
 use crate::catalogs::reading::{read_base, read_catalog};
 use crate::catalogs::{base, load_folder};
 
-const HEAD: &str = r#"
+pub(super) const HEAD: &str = r#"
 title = "Test"
 organization_word = "team"
 project_word = "project"
 "#;
 
-const TEAM: &str = r#"
+pub(super) const TEAM: &str = r#"
 [team]
 custom_roles = "never"
 built_in_roles_editable = false
@@ -27,13 +28,36 @@ overrides = true
 default_roles = true
 "#;
 
-const PLAN: &str = r#"
+/// What stands behind the first keys of `[team]`.
+pub(super) const REST: &str = r#"
+invitations = "always"
+invitation_hours = 72
+seats = "at-acceptance"
+groups = "always"
+tokens = "never"
+service_accounts = "never"
+guardrails = "never"
+self_changes = false
+notifications = ["invitation", "role-changed"]
+[team.transfer]
+mode = "two-step"
+old_owner_becomes = "keeper"
+target_roles = ["keeper"]
+to_address = true
+days = 7
+[[roles]]
+id = "keeper"
+title = "Keeper"
+on = ["organization"]
+"#;
+
+pub(super) const PLAN: &str = r#"
 [[plans]]
 id = "free"
 title = "Free"
 "#;
 
-fn folder(name: &str, text: &str) -> Folder {
+pub(super) fn folder(name: &str, text: &str) -> Folder {
     Folder {
         name: name.to_owned(),
         catalog: File {
@@ -41,16 +65,17 @@ fn folder(name: &str, text: &str) -> Folder {
             text: text.to_owned(),
         },
         rules: None,
+        notifications: None,
     }
 }
 
-fn faults_of(name: &str, text: &str) -> Vec<CatalogFault> {
+pub(super) fn faults_of(name: &str, text: &str) -> Vec<CatalogFault> {
     read_catalog(&base().unwrap(), &folder(name, text))
         .err()
         .unwrap_or_default()
 }
 
-fn marked(text: &str) -> Vec<(usize, &str)> {
+pub(super) fn marked(text: &str) -> Vec<(usize, &str)> {
     let lines = (1..)
         .zip(text.lines())
         .filter_map(|(line, text)| Some((line, text.split_once("# ! ")?.1)));
@@ -60,12 +85,15 @@ fn marked(text: &str) -> Vec<(usize, &str)> {
 }
 
 /// Asserts that `text` has exactly the faults that it is marked with.
-fn assert_faults(text: &str) {
-    let (found, wanted) = (faults_of("test", text), marked(text));
+pub(super) fn assert_faults(text: &str) {
+    assert_fits(&faults_of("test", text), &marked(text));
+}
+
+pub(super) fn assert_fits(found: &[CatalogFault], wanted: &[(usize, &str)]) {
     let fits = found.len() == wanted.len()
         && found
             .iter()
-            .zip(&wanted)
+            .zip(wanted)
             .all(|(found, (line, part))| found.line == *line && found.message.contains(part));
     let shown = found
         .iter()
@@ -74,8 +102,8 @@ fn assert_faults(text: &str) {
     assert!(fits, "wanted {wanted:#?}\nfound:\n{shown}");
 }
 
-fn assert_faults_in(middle: &str) {
-    assert_faults(&format!("{HEAD}{TEAM}{PLAN}{middle}"));
+pub(super) fn assert_faults_in(middle: &str) {
+    assert_faults(&format!("{HEAD}{TEAM}{REST}{PLAN}{middle}"));
 }
 
 #[test]
@@ -85,7 +113,7 @@ fn a_complete_catalog_has_no_fault() {
 
 #[test]
 fn a_fault_shows_path_line_column_and_what_to_do() {
-    let faults = faults_of("test", &format!("{HEAD}titel = \"é\"\n{TEAM}{PLAN}"));
+    let faults = faults_of("test", &format!("{HEAD}titel = \"é\"\n{TEAM}{REST}{PLAN}"));
 
     assert_eq!(faults.len(), 1);
     let shown = faults[0].to_string();
@@ -101,7 +129,7 @@ fn a_fault_shows_path_line_column_and_what_to_do() {
 fn the_column_counts_characters_from_one() {
     let faults = faults_of(
         "test",
-        &format!("{HEAD}{TEAM}{PLAN}[types]\nBed = {{ title = \"éé\", colour = 1 }}\n"),
+        &format!("{HEAD}{TEAM}{REST}{PLAN}[types]\nBed = {{ title = \"éé\", colour = 1 }}\n"),
     );
 
     assert_eq!(
@@ -148,8 +176,7 @@ fn syntax_is_reported_before_meaning() {
 
 #[test]
 fn unknown_keys_are_refused_everywhere() {
-    assert_faults(
-        r#"
+    let head = r#"
 title = "Test"
 organization_word = "team"
 colour = "red" # ! no key `colour`
@@ -159,7 +186,10 @@ built_in_roles_editable = false
 project_roles = false
 overrides = false
 default_roles = false
-seats = 3 # ! no key `seats`
+chairs = 3 # ! no key `chairs`
+"#;
+    let body = r#"
+until = 7 # ! no key `until`
 [types]
 Bed = { title = "Bed", size = 1 } # ! no key `size`
 [actions]
@@ -178,14 +208,14 @@ deny = [] # ! no key `deny`
 [[roles.when]]
 condition = "wet"
 action = [] # ! no key `action`
-"#,
-    );
+"#;
+    let (rest, keeper) = REST.split_once("[[roles]]").unwrap();
+    assert_faults(&format!("{head}{rest}{body}[[roles]]{keeper}"));
 }
 
 #[test]
 fn values_of_the_wrong_kind_are_refused() {
-    assert_faults(
-        r#"
+    let head = r#"
 title = 3 # ! `title` must be text
 organization_word = " " # ! `organization_word` must not be empty
 [team]
@@ -194,6 +224,8 @@ built_in_roles_editable = "no" # ! must be true or false
 project_roles = false
 overrides = false
 default_roles = false
+"#;
+    let body = r#"
 [types]
 Bed = 3 # ! type `Bed` must be a table
 [actions]
@@ -202,8 +234,8 @@ Dig = { title = "", level = "house", on = "Bed" } # ! applies to no type ! must 
 id = "free"
 title = "Free"
 features = ["a", 3] # ! `features` must be text
-"#,
-    );
+"#;
+    assert_faults(&format!("{head}{REST}{body}"));
 }
 
 #[test]
@@ -387,22 +419,8 @@ on = []
 }
 
 #[test]
-fn team_rules_fit_together() {
-    assert_faults(&format!(
-        "title = \"Test\"\norganization_word = \"team\"\n{}{PLAN}{}",
-        "[team] # ! set `project_roles` as well ! need projects\ncustom_roles = \"always\"\n\
-         built_in_roles_editable = false\nproject_roles = false\noverrides = true\ndefault_roles = true\n",
-        "[[roles]]\nid = \"local\"\ntitle = \"Local\"\non = [\"project\"] # ! no roles on projects\n",
-    ));
-    assert_faults(&format!(
-        "{HEAD}[team] # ! no `overrides`\n{}{PLAN}",
-        TEAM.replace("overrides = true", "").replace("[team]", "")
-    ));
-}
-
-#[test]
 fn a_catalog_has_room_for_65_000_actions() {
-    let mut text = format!("{HEAD}{TEAM}{PLAN}[actions]\n");
+    let mut text = format!("{HEAD}{TEAM}{REST}{PLAN}[actions]\n");
     for number in 0..65_000 {
         writeln!(
             text,
@@ -425,7 +443,7 @@ fn a_catalog_has_room_for_65_000_actions() {
 
 #[test]
 fn the_folders_name_is_the_id() {
-    let text = format!("{HEAD}{TEAM}{PLAN}");
+    let text = format!("{HEAD}{TEAM}{REST}{PLAN}");
 
     assert!(
         faults_of("a b", &text)[0]
@@ -440,18 +458,32 @@ fn the_folders_name_is_the_id() {
 }
 
 #[test]
-fn the_base_has_actions_only() {
-    let file = File {
-        path: "actions.toml".to_owned(),
-        text: "title = \"Base\"\n[actions]\n".to_owned(),
+fn the_base_has_actions_and_all_words() {
+    let file = |path: &str, text: &str| File {
+        path: path.to_owned(),
+        text: text.to_owned(),
     };
 
-    let faults = read_base(&file).unwrap_err();
+    let faults = read_base(
+        &file("actions.toml", "title = \"Base\"\n[actions]\n"),
+        &file("notifications.toml", "[invitation]\nsubject = \"Hello\"\n"),
+    )
+    .unwrap_err();
 
+    let shown: Vec<String> = faults.iter().map(ToString::to_string).collect();
     assert_eq!(
-        faults[0].to_string(),
+        shown[0],
         "actions.toml:1:1: a catalog has no key `title`; its keys are `actions`"
     );
+    for missing in [
+        "`invitation` has no `body`",
+        "notifications has no `role-changed`",
+    ] {
+        assert!(
+            shown.iter().any(|shown| shown.contains(missing)),
+            "{shown:?}"
+        );
+    }
 }
 
 #[test]
@@ -484,14 +516,19 @@ fn a_folder_without_catalog_or_with_a_misspelled_file_is_refused() {
 }
 
 #[test]
-fn the_example_of_the_format_is_a_catalog() {
+fn the_examples_of_the_formats_have_no_fault() {
     let readme = std::fs::read_to_string(repository("policies/README.md")).unwrap();
-    let example = readme
+    let examples: Vec<&str> = readme
         .split("```toml")
-        .nth(1)
-        .and_then(|rest| rest.split("```").next());
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
 
-    assert_faults(example.unwrap());
+    let [catalog, words] = examples[..] else {
+        panic!("{} examples", examples.len());
+    };
+    assert_faults(catalog);
+    assert_faults_of_words(words);
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn lines(faults: &[crate::catalogs::CatalogFault]) -> String {
     faults.iter().map(|fault| format!("{fault}\n")).collect()
 }
 
-fn greenhouse() -> Catalog {
+pub(super) fn greenhouse() -> Catalog {
     load_folder(
         &base().unwrap(),
         &repository("tests/fixtures/catalogs/greenhouse"),
@@ -81,6 +81,8 @@ fn the_embedded_catalogs_are_those_on_disk() {
             format!("{:?}", loaded.roles)
         );
         assert_eq!(embedded.team, loaded.team);
+        assert_eq!(embedded.plans, loaded.plans);
+        assert_eq!(embedded.templates, loaded.templates);
         assert_eq!(
             embedded.rules.as_ref().map(|rules| &rules.text),
             loaded.rules.as_ref().map(|rules| &rules.text)

@@ -4,9 +4,11 @@
 //! fresh store and a function that closes and opens it again. A store that
 //! forgets everything with its process is not asked to remember.
 
+mod events;
 mod model;
 mod races;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use super::record::{Entry, MAX_RECORD_BYTES, Stored, link};
@@ -57,6 +59,17 @@ macro_rules! conformance {
             organizations_are_paged_in_order,
             ids_that_begin_alike_do_not_mix,
             a_record_that_is_too_large_is_refused_before_anything_is_written,
+            the_events_of_an_organization_are_paged_newest_first,
+            events_stay_when_their_organization_goes,
+            many_events_come_with_one_commit,
+            events_alone_change_nothing,
+            events_need_no_organization,
+            events_alone_are_recorded_whatever_happened_meanwhile,
+            events_alone_are_remembered_and_published,
+            a_commit_that_says_nothing_is_refused,
+            the_history_is_verified_page_by_page,
+            a_head_of_another_history_is_not_verified,
+            a_deleted_organization_leaves_none_of_any_kind,
             many_tasks_write_to_many_organizations,
             only_one_of_many_rivals_wins,
             random_commits_agree_with_a_naive_model,
@@ -64,6 +77,7 @@ macro_rules! conformance {
     };
 }
 pub(crate) use conformance;
+pub use events::*;
 pub use model::random_commits_agree_with_a_naive_model;
 pub use races::{many_tasks_write_to_many_organizations, only_one_of_many_rivals_wins};
 
@@ -88,6 +102,12 @@ pub fn shown(organization: &Organization) -> impl PartialEq + std::fmt::Debug + 
         organization.roles.clone(),
         organization.projects.clone(),
         organization.resources.clone(),
+        organization.groups.clone(),
+        organization.invitations.clone(),
+        organization.tokens.clone(),
+        organization.guardrails.clone(),
+        organization.notifications.clone(),
+        organization.deadlines.clone(),
     )
 }
 
@@ -104,12 +124,14 @@ pub fn everything<S: Store>(store: &S) -> impl PartialEq + std::fmt::Debug + use
                 .unwrap()
         })
         .collect();
-    (
-        store.head(),
-        ids,
-        loaded,
-        store.history(Sequence(0), usize::MAX).unwrap(),
-    )
+    let history = store.history(Sequence(0), usize::MAX).unwrap();
+    // Those of organizations that are gone included.
+    let events: BTreeMap<_, _> = history
+        .iter()
+        .map(|entry| &entry.organization)
+        .map(|id| (id.clone(), store.events(id, None, usize::MAX).unwrap()))
+        .collect();
+    (store.head(), ids, loaded, events, history)
 }
 
 fn with_answer(mut commit: Commit, request: &str, expires_at: i64) -> Commit {
@@ -139,7 +161,12 @@ pub fn sequences_have_no_gaps_and_the_chain_can_be_recomputed<F: Fixture>() {
     }
     make(
         &*store,
-        commit("b", Some(1), 2, samples::changes("text")[1..9].to_vec()),
+        commit(
+            "b",
+            Some(1),
+            2,
+            samples::changes_that_stay("text")[1..].to_vec(),
+        ),
     )
     .unwrap();
 
@@ -262,7 +289,11 @@ pub fn a_repeated_request_gets_the_first_answer<F: Fixture>() {
     make(&*store, with_answer(create("b"), "r", 2_000)).unwrap();
     make(
         &*store,
-        with_answer(commit("a", Some(2), 3, vec![]), "r2", 2_000),
+        with_answer(
+            commit("a", Some(2), 3, vec![put_member("u", 3)]),
+            "r2",
+            2_000,
+        ),
     )
     .unwrap();
     assert_eq!(
@@ -286,7 +317,8 @@ fn answer(request: &str) -> Idempotent {
 pub fn an_expired_answer_no_longer_counts<F: Fixture>() {
     let (place, store) = F::fresh();
     make(&*store, with_answer(create("a"), "r", 1_500)).unwrap();
-    let mut later = with_answer(commit("a", Some(1), 2, vec![]), "r", 9_000);
+    let records = vec![put_member("u", 2)];
+    let mut later = with_answer(commit("a", Some(1), 2, records), "r", 9_000);
     later.at = Moment(1_500);
     make(&*store, later).unwrap();
 
@@ -300,7 +332,12 @@ pub fn an_expired_answer_no_longer_counts<F: Fixture>() {
     let store = place.reopen(store);
     for version in 2..20 {
         let mut filler = with_answer(
-            commit("a", Some(version), version + 1, vec![]),
+            commit(
+                "a",
+                Some(version),
+                version + 1,
+                vec![put_member("u", version + 1)],
+            ),
             &format!("filler{version}"),
             3_000,
         );
@@ -362,7 +399,7 @@ pub fn every_kind_of_record_is_loaded_as_it_was_put<F: Fixture>() {
     let (place, store) = F::fresh();
     let hostile = profile("o", samples::HOSTILE, 1);
     let mut expected = Organization::empty(Arc::new(hostile), Version(1));
-    let records = samples::changes(samples::HOSTILE)[..9].to_vec();
+    let records = samples::changes_that_stay(samples::HOSTILE);
     records.iter().for_each(|change| expected.put(change));
     make(&*store, commit("o", None, 1, records)).unwrap();
     assert_loads(&*store, &expected, Sequence(1));
@@ -374,6 +411,11 @@ pub fn every_kind_of_record_is_loaded_as_it_was_put<F: Fixture>() {
         RecordChange::DeleteRole(expected.roles.keys().next().unwrap().clone()),
         RecordChange::DeleteProject(expected.projects.keys().next().unwrap().clone()),
         RecordChange::DeleteResource(expected.resources.keys().next().unwrap().clone()),
+        RecordChange::DeleteGroup(expected.groups.keys().next().unwrap().clone()),
+        RecordChange::DeleteInvitation(expected.invitations.keys().next().unwrap().clone()),
+        RecordChange::DeleteToken(expected.tokens.keys().next().unwrap().clone()),
+        RecordChange::DeleteGuardrail(expected.guardrails.keys().next().unwrap().clone()),
+        RecordChange::DeleteNotification(expected.notifications.keys().next().unwrap().clone()),
         put_member("v", 2),
     ];
     let expected = expected.apply(&deletions);
@@ -404,7 +446,7 @@ pub fn a_deleted_organization_leaves_no_records_and_may_come_back<F: Fixture>() 
     assert!(store.load(&organization("a")).unwrap().is_none());
     assert_eq!(store.organizations(None, 9).unwrap(), [organization("b")]);
     assert!(matches!(
-        make(&*store, commit("a", Some(2), 3, vec![])),
+        make(&*store, commit("a", Some(2), 3, vec![put_member("u", 3)])),
         Err(CommitError::Conflict)
     ));
     assert!(store.remembered(&key("a", "gone")).unwrap().is_some());
@@ -543,11 +585,16 @@ pub fn a_record_that_is_too_large_is_refused_before_anything_is_written<F: Fixtu
         2,
         vec![RecordChange::PutMember(Arc::clone(&huge))],
     );
-    let mut answer = with_answer(commit("a", Some(1), 2, vec![]), "r", 2_000);
+    let small = vec![put_member("v", 2)];
+    let mut answer = with_answer(commit("a", Some(1), 2, small), "r", 2_000);
     if let Some(idempotency) = &mut answer.idempotency {
         idempotency.outcome = Outcome::Member(huge);
     }
-    for commit in [record, answer] {
+    let mut event = commit("a", Some(1), 2, vec![put_member("v", 2)]);
+    event
+        .events
+        .push(samples::event(&"x".repeat(MAX_RECORD_BYTES)));
+    for commit in [record, answer, event] {
         match make(&*store, commit) {
             Err(CommitError::TooLarge { bytes, limit }) => {
                 assert!(bytes > limit && limit == MAX_RECORD_BYTES);

@@ -65,7 +65,13 @@ pub fn only_one_of_many_rivals_wins<F: Fixture>() {
     );
 
     let twins: Vec<_> = (0..8)
-        .map(|_| store.commit(with_answer(commit("a", Some(2), 3, vec![]), "same", 2_000)))
+        .map(|_| {
+            store.commit(with_answer(
+                commit("a", Some(2), 3, vec![put_member("u", 3)]),
+                "same",
+                2_000,
+            ))
+        })
         .collect();
     for (position, twin) in twins.into_iter().enumerate() {
         match (position, run(twin)) {

@@ -19,11 +19,12 @@ mod tests;
 
 use sha2::{Digest, Sha256};
 
-use super::{Chain, HistoryEntry, HistoryEvent, Idempotency, Remembered};
+use super::{Chain, EventEntry, HistoryEntry, HistoryEvent, Idempotency, Remembered};
 use crate::domain::change::{Outcome, RecordChange};
 use crate::domain::identifiers::OrganizationId;
 use crate::domain::organization::{
-    Member, Moment, Profile, Project, RegisteredResource, Role, Version,
+    Group, Guardrail, Invitation, Member, Moment, Notification, Profile, Project,
+    RegisteredResource, Role, Token, Version,
 };
 
 /// The largest sealed record or remembered answer, in bytes.
@@ -69,7 +70,7 @@ pub struct Entry {
     /// What changes.
     pub records: Vec<RecordChange>,
     /// What the history says about it.
-    pub event: HistoryEvent,
+    pub events: Vec<HistoryEvent>,
 }
 
 impl From<HistoryEntry> for Entry {
@@ -79,7 +80,7 @@ impl From<HistoryEntry> for Entry {
             version: entry.version,
             at: entry.at,
             records: entry.records,
-            event: entry.event,
+            events: entry.events,
         }
     }
 }
@@ -166,9 +167,15 @@ stored! {
     Role => Role1,
     Project => Project1,
     RegisteredResource => Resource1,
+    Group => Group1,
+    Invitation => Invitation1,
+    Token => Token1,
+    Guardrail => Guardrail1,
+    Notification => Notification1,
     RecordChange => Change1,
     Outcome => Outcome1,
     HistoryEvent => Event1,
+    EventEntry => EventEntry1,
     Entry => Entry1,
     Idempotency => Idempotency1,
     Remembered => Remembered1,

@@ -2,8 +2,8 @@
 //!
 //! A batch has at most [`MAX_BATCH`] operations. A group of ordinary commits is
 //! one batch; a commit that is larger is applied in several, of which the first
-//! marks its organization as half applied and only the last carries the applied
-//! head. A process that dies in between replays the whole commit, which comes to
+//! marks its organization as half applied (if it changes) and only the last carries
+//! the applied head, beyond which no event is shown. A process that dies in between replays the whole commit, which comes to
 //! the same: every operation says what shall be there, not what to do to it.
 
 use std::collections::BTreeMap;
@@ -18,8 +18,10 @@ use super::state::{State, unavailable};
 use crate::domain::change::RecordChange;
 use crate::domain::identifiers::OrganizationId;
 use crate::domain::organization::{Moment, Version};
-use crate::store::record::Stored;
-use crate::store::{CommitError, Head, Idempotency, ReadError, Remembered, admission};
+use crate::store::record::{EncodeError, Stored};
+use crate::store::{
+    CommitError, EventEntry, Head, HistoryEvent, Idempotency, ReadError, Remembered, admission,
+};
 
 /// The most operations in one batch: sled's memory grows with the size of a batch.
 pub(super) const MAX_BATCH: usize = 256;
@@ -47,17 +49,26 @@ pub(super) struct Settled {
     pub answer: Option<(AnswerDigest, Remembered)>,
 }
 
-/// Record changes as operations on keys.
+/// Record changes as operations on keys, and the events that tell of them.
 #[derive(Debug, Default)]
 pub(super) struct Writes {
+    /// Empty if the organization does not change.
     steps: Vec<Step>,
     exists_after: bool,
+    events: Vec<HistoryEvent>,
 }
 
+/// A key and its value.
+type Pair = (Vec<u8>, Vec<u8>);
+
+/// One operation.
 #[derive(Debug)]
-enum Step {
+pub(super) enum Step {
+    /// A key holds a value.
     Put(Vec<u8>, Vec<u8>),
+    /// A key holds nothing.
     Delete(Vec<u8>),
+    /// No key that begins so holds anything.
     DeleteAll(Vec<u8>),
 }
 
@@ -67,16 +78,17 @@ pub(super) enum ApplyError {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error("a record can't be written: {0}")]
-    Encode(#[from] crate::store::record::EncodeError),
+    Encode(#[from] EncodeError),
     #[error("sled panicked while it was written")]
     Panic,
 }
 
 impl Writes {
-    /// The operations of `records`, if every record fits.
+    /// The operations of `records`, if every record fits, with the events that go with them.
     pub fn of(
         organization: &OrganizationId,
         records: &[RecordChange],
+        events: Vec<HistoryEvent>,
     ) -> Result<Self, CommitError> {
         let step = |change| {
             let step = match (
@@ -96,17 +108,34 @@ impl Writes {
         Ok(Self {
             steps,
             exists_after: admission::exists_after(records),
+            events,
         })
     }
 
-    /// Whether the organization is there afterwards.
+    /// Whether any record changes.
+    pub fn change_anything(&self) -> bool {
+        !self.steps.is_empty()
+    }
+
+    /// Whether the organization is there afterwards, if any record changes.
     pub fn exists_after(&self) -> bool {
         self.exists_after
     }
 
+    /// The operations on records, in order.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// How many events there are.
+    pub fn count_events(&self) -> u64 {
+        self.events.len() as u64
+    }
+
     /// How many operations in sled the commit is, nearly.
     pub fn weight(&self) -> usize {
-        self.steps.len().saturating_add(OVERHEAD)
+        let operations = self.steps.len().saturating_add(self.events.len());
+        operations.saturating_add(OVERHEAD)
     }
 
     fn fits_a_batch(&self) -> bool {
@@ -156,6 +185,9 @@ impl State {
                     .steps
                     .iter()
                     .for_each(|step| step.add_to(&mut batch));
+                for (key, value) in settled.events()? {
+                    batch.insert(key, value);
+                }
                 self.complete(settled, &mut batch)?;
             } else {
                 self.apply_large(settled)?;
@@ -166,13 +198,17 @@ impl State {
     }
 
     fn apply_large(&self, settled: &Settled) -> Result<(), ApplyError> {
-        let changes: Vec<_> = self.net_changes(&settled.writes)?.into_iter().collect();
+        let mut changes: Vec<_> = self.net_changes(&settled.writes)?.into_iter().collect();
+        let events = settled.events()?.into_iter();
+        changes.extend(events.map(|(key, value)| (key, Some(value))));
         let mut chunks = changes.chunks(MAX_BATCH - OVERHEAD).peekable();
         let mut batch = Batch::default();
-        batch.insert(
-            keys::organization(&settled.organization),
-            settled.mark(false),
-        );
+        if settled.writes.change_anything() {
+            batch.insert(
+                keys::organization(&settled.organization),
+                settled.mark(false),
+            );
+        }
         while let Some(chunk) = chunks.next() {
             for (key, value) in chunk {
                 match value {
@@ -215,11 +251,10 @@ impl State {
 
     /// Adds what makes a commit whole.
     fn complete(&self, settled: &Settled, batch: &mut Batch) -> Result<(), ApplyError> {
-        let mark = keys::organization(&settled.organization);
-        if settled.writes.exists_after {
-            batch.insert(mark, settled.mark(true));
-        } else {
-            batch.remove(mark);
+        match settled.mark_after() {
+            Some(Step::Put(key, mark)) => batch.insert(key, mark),
+            Some(Step::Delete(key)) => batch.remove(key),
+            Some(Step::DeleteAll(_)) | None => {}
         }
         if let Some((digest, remembered)) = &settled.answer {
             batch.insert(keys::answer(digest), remembered.seal()?);
@@ -254,6 +289,31 @@ impl State {
 }
 
 impl Settled {
+    /// The events with their keys.
+    pub fn events(&self) -> Result<Vec<Pair>, EncodeError> {
+        let sealed = |(index, event): (u32, &HistoryEvent)| {
+            let entry = EventEntry {
+                sequence: self.head.sequence,
+                index,
+                at: self.at,
+                event: event.clone(),
+            };
+            let key = keys::event(&self.organization, entry.sequence, index);
+            Ok((key, entry.seal()?))
+        };
+        (0..).zip(&self.writes.events).map(sealed).collect()
+    }
+
+    /// What becomes of the organization's mark, if any record changes.
+    pub fn mark_after(&self) -> Option<Step> {
+        let key = || keys::organization(&self.organization);
+        match (self.writes.change_anything(), self.writes.exists_after) {
+            (false, _) => None,
+            (true, true) => Some(Step::Put(key(), self.mark(true))),
+            (true, false) => Some(Step::Delete(key())),
+        }
+    }
+
     fn mark(&self, whole: bool) -> Vec<u8> {
         let (version, sequence) = (self.version, self.head.sequence);
         OrganizationMark {

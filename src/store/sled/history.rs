@@ -71,20 +71,66 @@ impl History {
         }
         let mut reading = self.begin(after)?;
         while entries.len() < limit && reading.place.head.sequence < end {
-            if reading.place.offset >= reading.length {
-                reading = self.next_segment(&reading.place.head)?;
-            }
-            let bytes = reading.read_frame()?;
-            let frame = Frame::read(&bytes).map_err(|_| reading.damaged())?;
-            let head = follow(&reading.place.head, &frame).ok_or_else(|| reading.damaged())?;
-            reading.place.offset = reading.place.offset.saturating_add(frame.size() as u64);
-            reading.place.head = head;
-            if head.sequence > after {
-                entries.push(entry(&frame)?);
-            }
+            reading = self.step(reading, |frame| {
+                if frame.sequence > after {
+                    entries.push(entry(frame)?);
+                }
+                Ok(())
+            })?;
         }
         self.keep(reading.place);
         Ok(entries)
+    }
+
+    /// Reads at most `limit` commits after `after`, none of them after `end`, and says
+    /// which is the last one that checks out and follows from `after`.
+    pub fn verify(&self, after: Head, limit: usize, end: &Head) -> Result<Head, ReadError> {
+        if after.sequence > end.sequence {
+            return Err(damaged(end.sequence));
+        }
+        let mut reading = if after.sequence < end.sequence {
+            self.begin(after.sequence)?
+        } else if after == *end {
+            return Ok(after);
+        } else {
+            return Err(damaged(Sequence(end.sequence.0.saturating_sub(1))));
+        };
+        while reading.place.head.sequence < after.sequence {
+            reading = self.step(reading, |_| Ok(()))?;
+        }
+        if reading.place.head != after {
+            return Err(damaged(Sequence(after.sequence.0.saturating_sub(1))));
+        }
+        for _ in 0..limit {
+            if reading.place.head.sequence >= end.sequence {
+                break;
+            }
+            reading = self.step(reading, |_| Ok(()))?;
+        }
+        let reached = reading.place.head;
+        if reached.sequence == end.sequence && reached != *end {
+            return Err(damaged(Sequence(end.sequence.0.saturating_sub(1))));
+        }
+        self.keep(reading.place);
+        Ok(reached)
+    }
+
+    /// Reads one more frame, checks it and shows it to `visit`.
+    fn step(
+        &self,
+        mut reading: Reading,
+        visit: impl FnOnce(&Frame<'_>) -> Result<(), ReadError>,
+    ) -> Result<Reading, ReadError> {
+        if reading.place.offset >= reading.length {
+            reading = self.next_segment(&reading.place.head)?;
+        }
+        let bytes = reading.read_frame()?;
+        let frame = Frame::read(&bytes).map_err(|_| reading.damaged())?;
+        let head = follow(&reading.place.head, &frame).ok_or_else(|| reading.damaged())?;
+        reading.place.offset = reading.place.offset.saturating_add(frame.size() as u64);
+        reading.place.head = head;
+        visit(&frame)?;
+        Ok(reading)
     }
 
     /// The nearest checked place at or before `after`.
@@ -195,7 +241,7 @@ fn entry(frame: &Frame<'_>) -> Result<HistoryEntry, ReadError> {
         version: entry.version,
         at: entry.at,
         records: entry.records,
-        event: entry.event,
+        events: entry.events,
     })
 }
 

@@ -7,6 +7,7 @@
 //! | `05` | moment, digest of an idempotency key | nothing: which answers expire when |
 //! | `06` | digest of an idempotency key | a remembered answer |
 //! | `07` | organization | the organization's version and last commit |
+//! | `08` | organization, sequence, index | an event of a commit; outlives the organization |
 //!
 //! Text in a key ends with `00 01`, and a zero byte inside it becomes `00 ff`.
 //! That keeps the order of keys the order of ids, and no id can reach into
@@ -17,7 +18,7 @@ use sha2::{Digest, Sha256};
 use crate::domain::change::RecordChange;
 use crate::domain::identifiers::OrganizationId;
 use crate::domain::organization::Moment;
-use crate::store::IdempotencyKey;
+use crate::store::{IdempotencyKey, Sequence};
 
 /// The key of the applied head.
 pub(super) const HEAD: &[u8] = &[0x00];
@@ -29,12 +30,19 @@ pub(super) const EXPIRIES: u8 = 0x05;
 pub(super) const ANSWERS: u8 = 0x06;
 /// What the keys of all organizations begin with.
 pub(super) const ORGANIZATIONS: u8 = 0x07;
+/// What the keys of all events begin with.
+pub(super) const EVENTS: u8 = 0x08;
 
 const PROFILE: u8 = 0;
 const MEMBER: u8 = 1;
 const ROLE: u8 = 2;
 const PROJECT: u8 = 3;
 const RESOURCE: u8 = 4;
+const GROUP: u8 = 5;
+const INVITATION: u8 = 6;
+const TOKEN: u8 = 7;
+const GUARDRAIL: u8 = 8;
+const NOTIFICATION: u8 = 9;
 
 /// SHA-256 of an idempotency key.
 pub(super) type AnswerDigest = [u8; 32];
@@ -69,6 +77,24 @@ pub(super) fn place(organization: &OrganizationId, change: &RecordChange) -> Pla
             RESOURCE,
             [Some(key.type_id.as_str()), Some(key.id.as_str())],
         ),
+        RecordChange::PutGroup(group) => (GROUP, [Some(group.id.as_str()), None]),
+        RecordChange::DeleteGroup(group) => (GROUP, [Some(group.as_str()), None]),
+        RecordChange::PutInvitation(invitation) => {
+            (INVITATION, [Some(invitation.id.as_str()), None])
+        }
+        RecordChange::DeleteInvitation(invitation) => {
+            (INVITATION, [Some(invitation.as_str()), None])
+        }
+        RecordChange::PutToken(token) => (TOKEN, [Some(token.id.as_str()), None]),
+        RecordChange::DeleteToken(token) => (TOKEN, [Some(token.as_str()), None]),
+        RecordChange::PutGuardrail(guardrail) => (GUARDRAIL, [Some(guardrail.id.as_str()), None]),
+        RecordChange::DeleteGuardrail(guardrail) => (GUARDRAIL, [Some(guardrail.as_str()), None]),
+        RecordChange::PutNotification(notification) => {
+            (NOTIFICATION, [Some(notification.id.as_str()), None])
+        }
+        RecordChange::DeleteNotification(notification) => {
+            (NOTIFICATION, [Some(notification.as_str()), None])
+        }
         RecordChange::DeleteOrganization => return Place::Everything(records(organization)),
     };
     let mut key = records(organization);
@@ -96,6 +122,11 @@ pub(super) fn record_kind(key: &[u8]) -> Option<RecordKind> {
         (RECORDS, ROLE) => Some(RecordKind::Role),
         (RECORDS, PROJECT) => Some(RecordKind::Project),
         (RECORDS, RESOURCE) => Some(RecordKind::Resource),
+        (RECORDS, GROUP) => Some(RecordKind::Group),
+        (RECORDS, INVITATION) => Some(RecordKind::Invitation),
+        (RECORDS, TOKEN) => Some(RecordKind::Token),
+        (RECORDS, GUARDRAIL) => Some(RecordKind::Guardrail),
+        (RECORDS, NOTIFICATION) => Some(RecordKind::Notification),
         _ => None,
     }
 }
@@ -108,6 +139,29 @@ pub(super) enum RecordKind {
     Role,
     Project,
     Resource,
+    Group,
+    Invitation,
+    Token,
+    Guardrail,
+    Notification,
+}
+
+impl RecordKind {
+    /// As people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Profile => "profile",
+            Self::Member => "member",
+            Self::Role => "role",
+            Self::Project => "project",
+            Self::Resource => "resource",
+            Self::Group => "group",
+            Self::Invitation => "invitation",
+            Self::Token => "token",
+            Self::Guardrail => "guardrail",
+            Self::Notification => "notification",
+        }
+    }
 }
 
 /// The key of an organization's version and last commit.
@@ -162,6 +216,39 @@ pub(super) fn expiry_of(key: &[u8]) -> Option<(Moment, AnswerDigest)> {
     Some((moment, digest.try_into().ok()?))
 }
 
+/// The key of the event with that place in the history.
+pub(super) fn event(organization: &OrganizationId, sequence: Sequence, index: u32) -> Vec<u8> {
+    let mut key = events(organization);
+    key.extend_from_slice(&sequence.0.to_be_bytes());
+    key.extend_from_slice(&index.to_be_bytes());
+    key
+}
+
+/// What the keys of an organization's events begin with.
+pub(super) fn events(organization: &OrganizationId) -> Vec<u8> {
+    let mut key = vec![EVENTS];
+    push_text(&mut key, organization.as_str());
+    key
+}
+
+/// The place in the history of a key made by [`event`].
+pub(super) fn event_of(key: &[u8]) -> Option<(Sequence, u32)> {
+    let (_, rest) = split_text(key.strip_prefix(&[EVENTS])?)?;
+    let (sequence, index) = rest.split_first_chunk::<8>()?;
+    let index = u32::from_be_bytes(index.try_into().ok()?);
+    Some((Sequence(u64::from_be_bytes(*sequence)), index))
+}
+
+/// The organization that something in sled belongs to, if it belongs to one.
+pub(super) fn owner_of(key: &[u8]) -> Option<OrganizationId> {
+    let rest = match key.split_first()? {
+        (&(RECORDS | ORGANIZATIONS | EVENTS), rest) => rest,
+        _ => return None,
+    };
+    let (text, _) = split_text(rest)?;
+    Some(OrganizationId::new(String::from_utf8(text).ok()?))
+}
+
 fn push_text(key: &mut Vec<u8>, text: &str) {
     for byte in text.bytes() {
         key.push(byte);
@@ -212,6 +299,18 @@ mod tests {
             if left != right {
                 prop_assert!(!records(&left).starts_with(&records(&right)));
             }
+        }
+
+        #[test]
+        fn keys_of_events_sort_by_place_and_can_be_read_back(
+            id in "[\0-\u{3}\u{fe}-\u{101}a]{0,6}",
+            left in any::<(u64, u32)>(),
+            right in any::<(u64, u32)>(),
+        ) {
+            let id = samples::organization(&id);
+            let key = |(sequence, index)| event(&id, Sequence(sequence), index);
+            prop_assert_eq!(left.cmp(&right), key(left).cmp(&key(right)));
+            prop_assert_eq!(event_of(&key(left)), Some((Sequence(left.0), left.1)));
         }
 
         #[test]

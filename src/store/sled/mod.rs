@@ -34,6 +34,7 @@ mod scan;
 mod state;
 #[cfg(test)]
 mod tests;
+mod verification;
 mod writer;
 
 use std::path::Path;
@@ -51,11 +52,12 @@ use self::apply::Writes;
 use self::history::History;
 use self::journal::Journal;
 pub use self::open::{OpenError, Verification};
+pub use self::verification::{VerifyError, VerifyReport, verify_directory};
 use self::writer::{Message, Request, Shared, Writer};
 use super::record::Stored;
 use super::{
-    Commit, CommitError, CommitFuture, Head, HistoryEntry, IdempotencyKey, ReadError, Remembered,
-    Sequence, Store, admission,
+    Commit, CommitError, CommitFuture, EventEntry, Head, HistoryEntry, IdempotencyKey, ReadError,
+    Remembered, Sequence, Store, admission,
 };
 use crate::domain::identifiers::OrganizationId;
 use crate::domain::organization::Organization;
@@ -222,10 +224,26 @@ impl Store for SledStore {
         self.shared.state.answer(&keys::digest(key))
     }
 
+    fn events(
+        &self,
+        organization: &OrganizationId,
+        before: Option<(Sequence, u32)>,
+        limit: usize,
+    ) -> Result<Vec<EventEntry>, ReadError> {
+        self.readable()?;
+        self.shared.state.events(organization, before, limit)
+    }
+
     fn history(&self, after: Sequence, limit: usize) -> Result<Vec<HistoryEntry>, ReadError> {
         self.shared
             .history
             .read(after, limit, self.shared.head().sequence)
+    }
+
+    fn verify(&self, after: Head, limit: usize) -> Result<Head, ReadError> {
+        self.shared
+            .history
+            .verify(after, limit, &self.shared.head())
     }
 }
 
@@ -255,10 +273,11 @@ fn prepare(
     commit: Commit,
     reply: oneshot::Sender<Result<Sequence, CommitError>>,
 ) -> Result<Request, CommitError> {
-    admission::check_records(&commit)?;
+    admission::check_shape(&commit)?;
     admission::check_answer(&commit)?;
-    let writes = Writes::of(&commit.organization, &commit.records)?;
+    admission::check_events(commit.at, &commit.events)?;
     let entry = admission::seal_entry(&commit)?;
+    let writes = Writes::of(&commit.organization, &commit.records, commit.events)?;
     let sealed_answer = match &commit.idempotency {
         Some(idempotency) => idempotency.seal().map_err(admission::unwritable)?,
         None => Vec::new(),

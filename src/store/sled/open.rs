@@ -27,7 +27,7 @@ use crate::store::record::{Entry, Stored};
 use crate::store::{Head, Idempotency, ReadError, Sequence};
 
 /// How many commits are replayed at once.
-const REPLAYED_AT_ONCE: usize = 64;
+pub(super) const REPLAYED_AT_ONCE: usize = 64;
 
 /// Why a store did not open. Each case calls for something else of the operator.
 #[derive(Debug, thiserror::Error)]
@@ -340,18 +340,8 @@ impl Replay<'_> {
     /// Checks that a segment goes on where the one before ended, or where the state can follow.
     fn enter(&self, segment: &Segment, bytes: &[u8]) -> Result<(), OpenError> {
         let start = start_of(segment, bytes)?;
-        if let Some(before) = self.before
-            && before.sequence < start.sequence
-        {
-            return Err(lost(before.sequence, start.sequence));
-        }
-        if self.before.is_some_and(|before| before != start) {
-            let what = "the chain between segments".to_owned();
-            return Err(OpenError::Damaged {
-                path: segment.path.clone(),
-                after: start.sequence,
-                what,
-            });
+        if let Some(before) = &self.before {
+            join(before, segment, &start)?;
         }
         if start.sequence > self.applied.sequence && self.before.is_none() {
             return Err(lost(self.applied.sequence, start.sequence));
@@ -366,12 +356,7 @@ impl Replay<'_> {
                 chain: frame.chain,
             })?);
         }
-        let settled = settle(frame).map_err(|what| OpenError::Damaged {
-            path: segment.path.clone(),
-            after: Sequence(frame.sequence.0.saturating_sub(1)),
-            what,
-        })?;
-        self.waiting.push(settled);
+        self.waiting.push(settle(segment, frame)?);
         if self.waiting.len() >= REPLAYED_AT_ONCE {
             self.apply()?;
         }
@@ -405,8 +390,31 @@ impl Replay<'_> {
     }
 }
 
+/// Checks that a segment, which begins after `start`, goes on where the history ended.
+pub(super) fn join(before: &Head, segment: &Segment, start: &Head) -> Result<(), OpenError> {
+    if before.sequence < start.sequence {
+        return Err(lost(before.sequence, start.sequence));
+    }
+    if before != start {
+        return Err(OpenError::Damaged {
+            path: segment.path.clone(),
+            after: start.sequence,
+            what: "the chain between segments".to_owned(),
+        });
+    }
+    Ok(())
+}
+
 /// What a frame of the journal does to the state.
-fn settle(frame: &Frame<'_>) -> Result<Settled, String> {
+pub(super) fn settle(segment: &Segment, frame: &Frame<'_>) -> Result<Settled, OpenError> {
+    read_settled(frame).map_err(|what| OpenError::Damaged {
+        path: segment.path.clone(),
+        after: Sequence(frame.sequence.0.saturating_sub(1)),
+        what,
+    })
+}
+
+fn read_settled(frame: &Frame<'_>) -> Result<Settled, String> {
     let entry = Entry::unseal(frame.entry).map_err(|fault| fault.to_string())?;
     let head = Head {
         sequence: frame.sequence,
@@ -416,8 +424,8 @@ fn settle(frame: &Frame<'_>) -> Result<Settled, String> {
         [] => None,
         sealed => Some(Idempotency::unseal(sealed).map_err(|fault| fault.to_string())?),
     };
-    let writes =
-        Writes::of(&entry.organization, &entry.records).map_err(|fault| fault.to_string())?;
+    let writes = Writes::of(&entry.organization, &entry.records, entry.events)
+        .map_err(|fault| fault.to_string())?;
     Ok(Settled {
         head,
         organization: entry.organization,
@@ -428,14 +436,14 @@ fn settle(frame: &Frame<'_>) -> Result<Settled, String> {
     })
 }
 
-fn lost(last: Sequence, known: Sequence) -> OpenError {
+pub(super) fn lost(last: Sequence, known: Sequence) -> OpenError {
     OpenError::Lost {
         from: Sequence(last.0.saturating_add(1)),
         to: known,
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, OpenError> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, OpenError> {
     std::fs::read(path).map_err(io_error("read", path))
 }
 
@@ -445,7 +453,7 @@ fn cut(path: &Path, length: u64) -> io::Result<()> {
     file.sync_all()
 }
 
-fn io_error(action: &'static str, path: &Path) -> impl Fn(io::Error) -> OpenError {
+pub(super) fn io_error(action: &'static str, path: &Path) -> impl Fn(io::Error) -> OpenError {
     let path = path.to_owned();
     move |source| OpenError::Io {
         action,

@@ -34,14 +34,19 @@ pub(super) fn lock(directory: &Path, wait: Duration) -> io::Result<Option<File>>
         .truncate(false)
         .write(true)
         .open(directory.join("lock"))?;
+    Ok(acquire(&file, wait)?.then_some(file))
+}
+
+/// Locks an open lock file, waiting up to `wait`; whether that succeeded.
+pub(super) fn acquire(file: &File, wait: Duration) -> io::Result<bool> {
     for attempt in attempts(wait) {
         match file.try_lock() {
-            Ok(()) => return Ok(Some(file)),
+            Ok(()) => return Ok(true),
             Err(TryLockError::WouldBlock) => pause_after(attempt, wait),
             Err(TryLockError::Error(fault)) => return Err(fault),
         }
     }
-    Ok(None)
+    Ok(false)
 }
 
 /// The numbers of the attempts that fit into `wait`; at least one.

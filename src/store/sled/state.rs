@@ -22,10 +22,11 @@ use super::marks::{AppliedHead, OrganizationMark};
 use crate::domain::change::RecordChange;
 use crate::domain::identifiers::OrganizationId;
 use crate::domain::organization::{
-    Member, Organization, Profile, Project, RegisteredResource, Role,
+    Group, Guardrail, Invitation, Member, Notification, Organization, Profile, Project,
+    RegisteredResource, Role, Token,
 };
 use crate::store::record::{DecodeError, Stored};
-use crate::store::{Head, ReadError, Remembered, Sequence};
+use crate::store::{EventEntry, Head, ReadError, Remembered, Sequence};
 
 /// How often a read is repeated that a commit got in the way of, before commits have to wait.
 const OPTIMISTIC_READS: usize = 3;
@@ -131,14 +132,35 @@ impl State {
     pub fn load(&self, id: &OrganizationId) -> Result<Option<(Organization, Sequence)>, ReadError> {
         for _ in 0..OPTIMISTIC_READS {
             if let Overtaken::No(loaded) = self.load_unless_overtaken(id)? {
-                return Ok(loaded);
+                return Ok(loaded.map(|loaded| *loaded));
             }
         }
         let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         match self.load_unless_overtaken(id)? {
-            Overtaken::No(loaded) => Ok(loaded),
+            Overtaken::No(loaded) => Ok(loaded.map(|loaded| *loaded)),
             Overtaken::Yes => Err(ReadError::Unavailable(format!("`{id}` is half applied"))),
         }
+    }
+
+    /// Events of an organization before a place in the history, the newest first.
+    pub fn events(
+        &self,
+        id: &OrganizationId,
+        before: Option<(Sequence, u32)>,
+        limit: usize,
+    ) -> Result<Vec<EventEntry>, ReadError> {
+        // A commit with many events is applied in several steps; the head comes with the last.
+        let next = (Sequence(self.head()?.sequence.0.saturating_add(1)), 0);
+        let (sequence, index) = before.map_or(next, |before| before.min(next));
+        let end = keys::event(id, sequence, index);
+        guarded(|| {
+            let pairs = self.database.range(keys::events(id)..end).rev();
+            let read = |pair: ::sled::Result<_>| {
+                let (key, value): (::sled::IVec, ::sled::IVec) = pair.map_err(unavailable)?;
+                read_event(&key, &value)
+            };
+            pairs.take(limit).map(read).collect()
+        })
     }
 
     /// The answer remembered under a digest.
@@ -198,7 +220,8 @@ impl State {
         };
         let mut organization = Organization::empty(profile, before.version);
         records.iter().for_each(|record| organization.put(record));
-        Ok(Overtaken::No(Some((organization, before.sequence))))
+        let loaded = (organization, before.sequence);
+        Ok(Overtaken::No(Some(Box::new(loaded))))
     }
 
     fn records(&self, id: &OrganizationId) -> Result<Vec<RecordChange>, ReadError> {
@@ -219,7 +242,7 @@ impl State {
 
 /// Whether a commit was applied while an organization was read.
 enum Overtaken {
-    No(Option<(Organization, Sequence)>),
+    No(Option<Box<(Organization, Sequence)>>),
     Yes,
 }
 
@@ -239,14 +262,40 @@ fn read_record(key: &[u8], value: &[u8]) -> Result<RecordChange, ReadError> {
         }
         Some(RecordKind::Resource) => RegisteredResource::unseal(value)
             .map(|resource| RecordChange::PutResource(resource.into())),
+        Some(RecordKind::Group) => {
+            Group::unseal(value).map(|group| RecordChange::PutGroup(group.into()))
+        }
+        Some(RecordKind::Invitation) => Invitation::unseal(value)
+            .map(|invitation| RecordChange::PutInvitation(invitation.into())),
+        Some(RecordKind::Token) => {
+            Token::unseal(value).map(|token| RecordChange::PutToken(token.into()))
+        }
+        Some(RecordKind::Guardrail) => {
+            Guardrail::unseal(value).map(|guardrail| RecordChange::PutGuardrail(guardrail.into()))
+        }
+        Some(RecordKind::Notification) => Notification::unseal(value)
+            .map(|notification| RecordChange::PutNotification(notification.into())),
         None => return Err(ReadError::Damaged("the key of a record".to_owned())),
     };
     record.map_err(damaged(&"record"))
 }
 
-fn verify(key: &[u8], value: &[u8]) -> Result<(), ReadError> {
+/// The event at a key.
+pub(super) fn read_event(key: &[u8], value: &[u8]) -> Result<EventEntry, ReadError> {
+    let entry = EventEntry::unseal(value).map_err(damaged(&"event"))?;
+    if keys::event_of(key) != Some((entry.sequence, entry.index)) {
+        return Err(ReadError::Damaged(
+            "an event is in another's place".to_owned(),
+        ));
+    }
+    Ok(entry)
+}
+
+/// Whether the value at a key is what can be there.
+pub(super) fn verify(key: &[u8], value: &[u8]) -> Result<(), ReadError> {
     let checked = match key.first() {
         Some(&keys::RECORDS) => return read_record(key, value).map(drop),
+        Some(&keys::EVENTS) => return read_event(key, value).map(drop),
         Some(&keys::ANSWERS) => Remembered::unseal(value).map(drop),
         Some(&keys::ORGANIZATIONS) => OrganizationMark::unseal(value).map(drop),
         Some(&keys::EXPIRIES) if keys::expiry_of(key).is_some() => Ok(()),

@@ -7,6 +7,7 @@
 mod damage;
 mod killed;
 mod running;
+mod verified;
 
 use std::fs;
 use std::path::PathBuf;

@@ -94,7 +94,7 @@ pub(super) struct Writer {
 
 /// What becomes of a request.
 enum Verdict {
-    Accepted(Settled),
+    Accepted(Box<Settled>),
     Refused(CommitError),
 }
 
@@ -180,7 +180,7 @@ impl Writer {
 
     fn decide(&self, request: &mut Request, group: &mut Group) -> Verdict {
         match self.admit(request, group) {
-            Ok(()) => Verdict::Accepted(group.add(request, self.head)),
+            Ok(()) => Verdict::Accepted(Box::new(group.add(request, self.head))),
             Err(refusal) => Verdict::Refused(refusal),
         }
     }
@@ -188,15 +188,6 @@ impl Writer {
     fn admit(&self, request: &Request, group: &Group) -> Result<(), CommitError> {
         let state = &self.shared.state;
         let unreadable = |fault: ReadError| CommitError::Unavailable(fault.to_string());
-        let current = match group.versions.get(&request.organization) {
-            Some(version) => *version,
-            None => {
-                let mark = state
-                    .organization(&request.organization)
-                    .map_err(unreadable)?;
-                mark.map(|mark| mark.version)
-            }
-        };
         let digest = request
             .idempotency
             .as_ref()
@@ -206,7 +197,20 @@ impl Writer {
             Some((_, Some(remembered))) => Some(remembered.clone()),
             Some((digest, None)) => state.answer(&digest).map_err(unreadable)?,
         };
-        admission::admit(request.at, request.expected, current, remembered)
+        admission::recognise(request.at, remembered)?;
+        if !request.writes.change_anything() {
+            return Ok(());
+        }
+        let current = match group.versions.get(&request.organization) {
+            Some(version) => *version,
+            None => {
+                let mark = state
+                    .organization(&request.organization)
+                    .map_err(unreadable)?;
+                mark.map(|mark| mark.version)
+            }
+        };
+        admission::guard(request.expected, current)
     }
 
     fn append(&mut self, group: &Group) -> Result<(), CommitError> {
@@ -281,11 +285,13 @@ impl Group {
             answer: &request.sealed_answer,
         };
         frame.write(&mut self.frames);
-        let exists = request.writes.exists_after();
-        self.versions.insert(
-            request.organization.clone(),
-            exists.then_some(request.version),
-        );
+        if request.writes.change_anything() {
+            let exists = request.writes.exists_after();
+            self.versions.insert(
+                request.organization.clone(),
+                exists.then_some(request.version),
+            );
+        }
         let answer = request
             .idempotency
             .as_ref()
@@ -340,7 +346,7 @@ fn sort(requests: Vec<Request>, verdicts: Vec<Verdict>) -> (Vec<Settled>, Vec<An
         match verdict {
             Verdict::Accepted(accepted) => {
                 answers.push((request.reply, Ok((accepted.head, request.on_commit))));
-                settled.push(accepted);
+                settled.push(*accepted);
             }
             Verdict::Refused(refusal) => answers.push((request.reply, Err(refusal))),
         }

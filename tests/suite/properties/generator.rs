@@ -11,6 +11,7 @@ use roster::domain::checks::{AskedPermissions, Place};
 use roster::domain::lifecycle::Founding;
 use roster::domain::members::{MemberEdit, NewMember};
 use roster::domain::organization::{Moment, Organization, ResourceKey};
+use roster::domain::period::Period;
 use roster::domain::refusal::Refusal;
 use roster::domain::resources::NewResource;
 use roster::domain::roles::{NewRole, RoleEdit};
@@ -301,7 +302,8 @@ impl Command {
                     user: member(*who).to_owned(),
                     display_name: title(*who),
                     email: String::new(),
-                    roles: roles(held, Place::Organization),
+                    roles: roles(held, Place::Organization).into(),
+                    period: Period::ALWAYS,
                 },
                 now,
             ),
@@ -313,12 +315,16 @@ impl Command {
                 },
                 "",
             ),
-            Self::RemoveMember(who, to) => organization.remove_member(user(*who), heir(*to), ""),
-            Self::SuspendMember(who) => organization.suspend_member(user(*who), ""),
-            Self::ReinstateMember(who) => organization.reinstate_member(user(*who), ""),
+            Self::RemoveMember(who, to) => {
+                organization.remove_member(catalog, user(*who), heir(*to), "", now)
+            }
+            Self::SuspendMember(who) => organization.suspend_member(catalog, user(*who), "", now),
+            Self::ReinstateMember(who) => {
+                organization.reinstate_member(catalog, user(*who), "", now)
+            }
             Self::SetMemberRoles(who, held) => {
                 let held = roles(held, Place::Organization);
-                organization.set_member_roles(catalog, user(*who), &held, "")
+                organization.set_member_roles(catalog, user(*who), &held.into(), "", now)
             }
             Self::CreateRole(which, rights) => organization.create_role(
                 catalog,
@@ -351,7 +357,14 @@ impl Command {
             Self::DeleteProject(which) => organization.delete_project(project(*which), ""),
             Self::SetProjectRoles(where_, who, held) => {
                 let held = roles(held, Place::Project);
-                organization.set_project_roles(catalog, project(*where_), user(*who), &held, "")
+                organization.set_project_roles(
+                    catalog,
+                    project(*where_),
+                    user(*who),
+                    &held.into(),
+                    "",
+                    now,
+                )
             }
             Self::ClearProjectRoles(where_, who) => {
                 organization.clear_project_roles(catalog, project(*where_), user(*who), "")
@@ -362,6 +375,7 @@ impl Command {
                 user(*who),
                 &roles(held, Place::Override),
                 &AskedPermissions::default(),
+                Period::ALWAYS,
                 "",
                 now,
             ),
@@ -371,6 +385,7 @@ impl Command {
                 user(*who),
                 &roles(held, Place::Override),
                 &rights.asked(catalog, Place::Override),
+                Period::ALWAYS,
                 "",
                 now,
             ),
@@ -646,6 +661,7 @@ impl Asked {
             owner: &self.owner,
             attributes: self.attributes.as_ref(),
             context: self.context.as_ref(),
+            at: NOW,
         }
     }
 

@@ -286,7 +286,7 @@ fn falsify(path: &Path, number: u64) {
         rest = &rest[frame.size()..];
         let mut entry = Entry::unseal(frame.entry).unwrap();
         if frame.sequence == Sequence(number) {
-            entry.event.caller = "somebody else".to_owned();
+            entry.events[0].caller = "somebody else".to_owned();
         }
         let entry = entry.seal().unwrap();
         frame::Frame {
@@ -329,7 +329,7 @@ fn a_segment_with_a_rewritten_end_does_not_fit_the_next() {
     let (kept, last) = bytes.split_at(bytes.len() - last_frame_size(&bytes));
     let frame = frame::Frame::read(last).unwrap();
     let mut entry = Entry::unseal(frame.entry).unwrap();
-    entry.event.caller = "somebody else".to_owned();
+    entry.events[0].caller = "somebody else".to_owned();
     let entry = entry.seal().unwrap();
     let before = open(directory.path())
         .history(Sequence(frame.sequence.0 - 2), 1)

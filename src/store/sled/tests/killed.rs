@@ -22,9 +22,19 @@ fn a_killed_process_loses_nothing_that_it_acknowledged() {
     let directory = tempfile::tempdir().unwrap();
     for acknowledgements in [1, 50, 7, 300, 2, 120] {
         let last = run_and_kill(directory.path(), acknowledgements);
+        let scratch = tempfile::tempdir().unwrap();
+        let left = verify_directory(directory.path(), scratch.path()).unwrap();
+        assert!(left.head.sequence >= last, "lost {last:?}");
         let store = open(directory.path());
         assert!(store.head().sequence >= last, "lost {last:?}");
         assert_state_is_what_the_history_says(&store);
+        assert_eq!(
+            store.verify(Head::default(), usize::MAX).unwrap(),
+            store.head()
+        );
+        drop(store);
+        let whole = verify_directory(directory.path(), scratch.path()).unwrap();
+        assert_eq!((whole.head, whole.unapplied), (left.head, 0));
     }
 }
 

@@ -7,7 +7,7 @@ use super::*;
 use crate::domain::organization::Moment;
 use crate::store::conformance::{everything, make};
 use crate::store::samples::{
-    commit, create, idempotency, key, organization, put_member, put_profile,
+    commit, create, events_only, idempotency, key, organization, put_member, put_profile,
 };
 
 #[test]
@@ -281,7 +281,7 @@ fn expired_answers_are_forgotten_in_time() {
     };
     assert_eq!(kept(&store), 40);
     for (number, at) in [(0, 2_019), (1, 2_019), (2, 2_019)] {
-        let mut later = commit(&format!("o{number}"), Some(1), 2, vec![]);
+        let mut later = events_only(&format!("o{number}"), Some(1), 0, 1);
         later.at = Moment(at);
         make(&store, later).unwrap();
     }

@@ -1,0 +1,228 @@
+//! Who acts, and whether they may: every request to manage a team is an action
+//! that Cedar decides for the actor, on the very state that is read or changed.
+
+use std::collections::BTreeSet;
+
+use crate::domain::catalog::{MEMBER_TYPE, ORGANIZATION_TYPE, PROJECT_TYPE};
+use crate::domain::change::Target;
+use crate::domain::grant_rule::Grantor;
+use crate::domain::identifiers::{TokenId, UserId};
+use crate::domain::organization::{MemberKind, Moment, Organization};
+use crate::domain::{Catalog, Refusal};
+use crate::engine::{Explanation, RawQuestion, ReasonCode, Snapshot, Verdict};
+
+use super::Error;
+
+/// Who calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The caller's name in the history, such as `operator`.
+    pub name: String,
+    /// On whose behalf.
+    pub actor: Actor,
+}
+
+/// On whose behalf a request is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// The caller's own: an operator.
+    Operator,
+    /// A member, as the caller vouches.
+    Member(UserId),
+}
+
+/// What a request needs to be allowed, and what it is about.
+#[derive(Clone, Copy, Debug)]
+pub enum Need<'a> {
+    /// Only an operator may; what it is about is the organization.
+    Operator,
+    /// An action on the organization.
+    Organization(&'static str),
+    /// An action on a project.
+    Project(&'static str, &'a str),
+    /// An action on a member.
+    Member(&'static str, &'a str),
+    /// What the request itself proves, such as a link; the use case decides.
+    Proof,
+}
+
+/// The member who acts, once found in the organization.
+#[derive(Clone, Debug)]
+pub struct Acting {
+    /// Whose rights count.
+    pub grantor: Grantor,
+    /// The token by which they act.
+    pub token: Option<TokenId>,
+}
+
+/// What a use case is given to decide on.
+pub struct Turn<'a> {
+    /// The state that is changed.
+    pub snapshot: &'a Snapshot,
+    /// When the request came.
+    pub now: Moment,
+    /// Who acts; `None` for an operator.
+    pub acting: Option<&'a Acting>,
+}
+
+impl<'a> Turn<'a> {
+    /// The organization that is changed.
+    pub fn organization(&self) -> &'a Organization {
+        self.snapshot.organization()
+    }
+
+    /// The catalog it lives on.
+    pub fn catalog(&self) -> &'a Catalog {
+        self.snapshot.catalog().catalog()
+    }
+
+    /// The member who acts; `None` for an operator.
+    pub fn actor(&self) -> Option<UserId> {
+        self.acting.map(|acting| acting.grantor.user.clone())
+    }
+}
+
+impl Need<'_> {
+    /// The action that Cedar is asked for, if it is asked.
+    pub fn action(&self) -> Option<&'static str> {
+        match self {
+            Self::Organization(action) | Self::Project(action, _) | Self::Member(action, _) => {
+                Some(action)
+            }
+            Self::Operator | Self::Proof => None,
+        }
+    }
+
+    /// What the request is about, for the history.
+    pub fn target(&self, organization: &str) -> Target {
+        match self {
+            Self::Operator | Self::Proof | Self::Organization(_) => {
+                Target::new(ORGANIZATION_TYPE, organization)
+            }
+            Self::Project(_, project) => Target::new(PROJECT_TYPE, project),
+            Self::Member(_, user) => Target::new(MEMBER_TYPE, user),
+        }
+    }
+}
+
+/// Finds the actor in the organization; `None` for an operator.
+pub fn resolve(snapshot: &Snapshot, actor: &Actor) -> Option<Acting> {
+    match actor {
+        Actor::Operator => None,
+        Actor::Member(user) => Some(Acting {
+            grantor: Grantor {
+                user: user.clone(),
+                selves: selves(snapshot.organization(), user),
+            },
+            token: None,
+        }),
+    }
+}
+
+/// The member, and whoever created the service account or token that the member is.
+fn selves(organization: &Organization, user: &UserId) -> BTreeSet<UserId> {
+    let mut selves = BTreeSet::from([user.clone()]);
+    let mut next = Some(user.clone());
+    while let Some(member) = next.and_then(|user| organization.members.get(user.as_str())) {
+        next = match (member.kind, &member.added_by) {
+            (MemberKind::ServiceAccount | MemberKind::OrganizationToken, Some(creator))
+                if selves.insert(creator.clone()) =>
+            {
+                Some(creator.clone())
+            }
+            _ => None,
+        };
+    }
+    selves
+}
+
+/// Asks Cedar whether the actor may.
+pub fn authorize(
+    snapshot: &Snapshot,
+    acting: &Acting,
+    need: Need<'_>,
+    method: &'static str,
+    now: Moment,
+) -> Result<(), Error> {
+    let organization = snapshot.organization();
+    let (action, resource_type, resource_id) = match need {
+        Need::Proof => return Ok(()),
+        Need::Operator => return Err(Refusal::OperatorOnly(method).into()),
+        Need::Organization(action) => (action, ORGANIZATION_TYPE, organization.id().as_str()),
+        // Whether there is such a member or project is told only to those who may know.
+        Need::Member(_, user) if !organization.members.contains_key(user) => {
+            ("ViewMembers", ORGANIZATION_TYPE, organization.id().as_str())
+        }
+        Need::Project(_, project) if !organization.projects.contains_key(project) => (
+            "ViewOrganization",
+            ORGANIZATION_TYPE,
+            organization.id().as_str(),
+        ),
+        Need::Member(action, user) => (action, MEMBER_TYPE, user),
+        Need::Project(action, project) => (action, PROJECT_TYPE, project),
+    };
+    let user = acting.grantor.user.as_str();
+    let raw = RawQuestion {
+        principal_type: "User",
+        principal_id: user,
+        action,
+        resource_type,
+        resource_id,
+        at: now,
+        ..RawQuestion::default()
+    };
+    let question = snapshot.question(&raw).map_err(Error::invalid)?;
+    if snapshot.decide(&question)?.verdict == Verdict::Allow {
+        return Ok(());
+    }
+    let explanation = snapshot.explain(&question)?;
+    Err(denial(user, action, &explanation).into())
+}
+
+/// Whether a member may perform an action on the organization.
+pub fn may(
+    snapshot: &Snapshot,
+    user: &UserId,
+    action: &'static str,
+    now: Moment,
+) -> Result<bool, Error> {
+    let acting = Acting {
+        grantor: Grantor {
+            user: user.clone(),
+            selves: BTreeSet::new(),
+        },
+        token: None,
+    };
+    match authorize(snapshot, &acting, Need::Organization(action), action, now) {
+        Ok(()) => Ok(true),
+        Err(Error::Refused(_)) => Ok(false),
+        Err(other) => Err(other),
+    }
+}
+
+fn denial(user: &str, action: &'static str, explanation: &Explanation) -> Refusal {
+    let of = |code: ReasonCode| {
+        explanation
+            .reasons
+            .iter()
+            .find(|reason| reason.code == code)
+    };
+    if let Some(plan) = of(ReasonCode::Plan) {
+        return Refusal::PlanForbids(plan.message.clone());
+    }
+    if of(ReasonCode::OwnerStays).is_some() {
+        return Refusal::OwnerProtected {
+            user: UserId::new(user),
+            what: "leaving",
+        };
+    }
+    let why = explanation
+        .reasons
+        .first()
+        .map(|reason| reason.message.clone());
+    Refusal::PermissionDenied {
+        actor: user.to_owned(),
+        action,
+        why: why.unwrap_or_default(),
+    }
+}

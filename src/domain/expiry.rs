@@ -1,0 +1,186 @@
+//! What has ended by itself is taken away and written into the history.
+//!
+//! No decision waits for this: what has ended does not count from its last
+//! moment on, whether or not it is still on record.
+
+use std::sync::Arc;
+
+use super::catalog::Catalog;
+use super::change::{Change, Event, Outcome, RecordChange, Target};
+use super::deadlines::Deadline;
+use super::organization::{Member, Moment, Organization, Profile};
+use super::period::{Period, Phase};
+use super::refusal::Refusal;
+
+/// How many records one change takes care of.
+const MOST_AT_ONCE: usize = 100;
+
+impl Organization {
+    /// Takes away what has ended by `now`, the earliest first, as much as one change
+    /// takes care of.
+    pub fn expire(&self, catalog: &Catalog, now: Moment) -> Result<Change, Refusal> {
+        let mut change = Change {
+            records: Vec::new(),
+            events: Vec::new(),
+            outcome: Outcome::Nothing,
+        };
+        // Two ends may touch the same member, such as a group's and the member's own:
+        // each is taken from the state that the one before it led to.
+        let mut state = self.clone();
+        for deadline in self.deadlines.due(now).take(MOST_AT_ONCE) {
+            let Some(part) = state.expire_one(catalog, deadline, now)? else {
+                continue;
+            };
+            for record in &part.records {
+                state.put(record);
+            }
+            change.records.extend(part.records);
+            change.events.extend(part.events);
+        }
+        change.records = last_of_each(change.records);
+        Ok(change)
+    }
+
+    fn expire_one(
+        &self,
+        catalog: &Catalog,
+        deadline: &Deadline,
+        now: Moment,
+    ) -> Result<Option<Change>, Refusal> {
+        Ok(match deadline {
+            Deadline::Transfer => Some(self.expire_transfer()),
+            Deadline::Member(user) => match self.members.get(user.as_str()) {
+                Some(member) if member.period.phase(now) == Phase::Over => {
+                    let mut change = self.end_membership(member, "", "ExpireMembership")?;
+                    let kind = super::organization::NotificationKind::MemberRemoved;
+                    self.tell(catalog, kind, user.as_str(), &mut change, now);
+                    Some(change)
+                }
+                Some(member) => Some(self.expire_grants(member, now)),
+                None => None,
+            },
+            Deadline::Group(_) => None,
+            Deadline::Invitation(id) => self.invitations.get(id.as_str()).map(|invitation| {
+                let mut invitation = (**invitation).clone();
+                invitation.expiry_recorded = true;
+                let target = Target::new("Invitation", id);
+                ended(
+                    RecordChange::PutInvitation(Arc::new(invitation)),
+                    Event::done("ExpireInvitation", target, Vec::new()),
+                )
+            }),
+            Deadline::Token(id) => self.tokens.get(id.as_str()).map(|token| {
+                let mut token = (**token).clone();
+                token.expiry_recorded = true;
+                let target = Target::new("Token", id);
+                ended(
+                    RecordChange::PutToken(Arc::new(token)),
+                    Event::done("ExpireToken", target, Vec::new()),
+                )
+            }),
+        })
+    }
+
+    fn expire_transfer(&self) -> Change {
+        let profile = Profile {
+            transfer: None,
+            ..(*self.profile).clone()
+        };
+        ended(
+            RecordChange::PutProfile(Arc::new(profile)),
+            Event::done(
+                "ExpireTransfer",
+                Target::new("Organization", self.id()),
+                Vec::new(),
+            ),
+        )
+    }
+
+    /// Takes from a member whatever has ended, an event for each.
+    fn expire_grants(&self, member: &Member, now: Moment) -> Change {
+        let over = |period: &Period| period.phase(now) == Phase::Over;
+        let mut after = member.clone();
+        let mut events = Vec::new();
+        let mut event = |action, details| {
+            events.push(Event::done(
+                action,
+                Target::new("Member", &member.user),
+                details,
+            ));
+        };
+        for (role, period) in &member.periods.roles {
+            if over(period) {
+                after.periods.roles.remove(role);
+                after.roles.retain(|held| held != role);
+                event("ExpireRole", vec![("role", role.to_string())]);
+            }
+        }
+        for (project, periods) in &member.periods.project_roles {
+            for (role, _) in periods.iter().filter(|(_, period)| over(period)) {
+                if let Some(left) = after.periods.project_roles.get_mut(project) {
+                    left.remove(role);
+                }
+                if let Some(held) = after.project_roles.get_mut(project) {
+                    held.retain(|held| held != role);
+                }
+                event(
+                    "ExpireProjectRole",
+                    vec![("project", project.to_string()), ("role", role.to_string())],
+                );
+            }
+        }
+        after
+            .periods
+            .project_roles
+            .retain(|_, periods| !periods.is_empty());
+        for (project, replaced) in &member.overrides {
+            if over(&replaced.period) {
+                after.overrides.remove(project);
+                event("ExpireOverride", vec![("project", project.to_string())]);
+            }
+        }
+        for (group, period) in &member.groups {
+            if over(period) {
+                after.groups.remove(group);
+                event("ExpireGroupMembership", vec![("group", group.to_string())]);
+            }
+        }
+        after.version = self.version.next();
+        Change {
+            records: vec![RecordChange::PutMember(Arc::new(after))],
+            events,
+            outcome: Outcome::Nothing,
+        }
+    }
+}
+
+fn ended(record: RecordChange, event: Event) -> Change {
+    Change {
+        records: vec![record],
+        events: vec![event],
+        outcome: Outcome::Nothing,
+    }
+}
+
+/// Of several changes of one record the last: no record is changed twice in a commit.
+fn last_of_each(records: Vec<RecordChange>) -> Vec<RecordChange> {
+    let mut kept: Vec<RecordChange> = Vec::with_capacity(records.len());
+    for record in records {
+        let same = |other: &RecordChange| match (other, &record) {
+            (RecordChange::PutMember(one), RecordChange::PutMember(other)) => {
+                one.user == other.user
+            }
+            (RecordChange::PutMember(one), RecordChange::DeleteMember(user)) => one.user == *user,
+            (RecordChange::PutResource(one), RecordChange::PutResource(other)) => {
+                one.key == other.key
+            }
+            (RecordChange::PutProfile(_), RecordChange::PutProfile(_)) => true,
+            (RecordChange::PutToken(one), RecordChange::PutToken(other)) => one.id == other.id,
+            (RecordChange::PutToken(one), RecordChange::DeleteToken(id)) => one.id == *id,
+            _ => false,
+        };
+        kept.retain(|other| !same(other));
+        kept.push(record);
+    }
+    kept
+}

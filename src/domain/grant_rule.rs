@@ -1,0 +1,420 @@
+//! The one rule on giving and taking rights, wherever that is done.
+//!
+//! In every place that a change touches, what the target held before and holds
+//! after must be within what the grantor holds; and nobody changes their own
+//! rights where the product forbids it. The rule looks at the records of a
+//! change, not at the request, so that no path can forget it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::catalog::{Catalog, Level};
+use super::change::RecordChange;
+use super::holdings::Counting;
+use super::identifiers::{ProjectId, RoleId, UserId};
+use super::organization::{
+    Group, Invitation, InvitationStatus, Member, MemberKind, MemberStatus, Moment, Organization,
+    Project, RolePeriods, Token, Version,
+};
+use super::refusal::Refusal;
+use super::rights::{Rights, Where};
+
+/// Who gives and takes.
+#[derive(Clone, Debug)]
+pub struct Grantor {
+    /// The member whose rights count.
+    pub user: UserId,
+    /// Everybody whose own rights the grantor must not change: the member, and
+    /// whoever stands behind the token or service account.
+    pub selves: BTreeSet<UserId>,
+}
+
+/// Whether the grantor may make these changes; `after` is the state with them applied.
+pub fn check(
+    before: &Organization,
+    after: &Organization,
+    records: &[RecordChange],
+    catalog: &Catalog,
+    grantor: &Grantor,
+    now: Moment,
+) -> Result<(), Refusal> {
+    let Some(member) = before.members.get(grantor.user.as_str()) else {
+        return Ok(());
+    };
+    let rule = Rule {
+        before,
+        after,
+        catalog,
+        grantor,
+        member,
+        now,
+    };
+    // What goes along with a project or a group was never the member's own to keep.
+    let cascades = records.iter().any(|change| {
+        matches!(
+            change,
+            RecordChange::DeleteProject(_) | RecordChange::DeleteGroup(_)
+        )
+    });
+    for change in records {
+        match change {
+            RecordChange::PutMember(_) if cascades => {}
+            RecordChange::PutMember(member) => rule.member(member)?,
+            RecordChange::DeleteMember(user) => rule.removal(user)?,
+            RecordChange::PutRole(role) => rule.role(&role.id)?,
+            RecordChange::DeleteRole(role) => rule.role(role)?,
+            RecordChange::PutGroup(group) => rule.group(group.id.as_str())?,
+            RecordChange::DeleteGroup(group) => rule.group(group.as_str())?,
+            RecordChange::PutInvitation(invitation) => rule.invitation(invitation)?,
+            RecordChange::PutToken(token) => rule.token(token)?,
+            RecordChange::PutProfile(_)
+            | RecordChange::PutProject(_)
+            | RecordChange::DeleteProject(_)
+            | RecordChange::PutResource(_)
+            | RecordChange::DeleteResource(_)
+            | RecordChange::DeleteInvitation(_)
+            | RecordChange::DeleteToken(_)
+            | RecordChange::PutGuardrail(_)
+            | RecordChange::DeleteGuardrail(_)
+            | RecordChange::PutNotification(_)
+            | RecordChange::DeleteNotification(_)
+            | RecordChange::DeleteOrganization => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether all that an invitation holds is within what a member holds.
+pub fn may_give(
+    organization: &Organization,
+    catalog: &Catalog,
+    grantor: &Member,
+    invitation: &Invitation,
+    now: Moment,
+) -> bool {
+    let rule = Rule {
+        before: organization,
+        after: organization,
+        catalog,
+        grantor: &Grantor {
+            user: grantor.user.clone(),
+            selves: BTreeSet::new(),
+        },
+        member: grantor,
+        now,
+    };
+    rule.invitation(invitation).is_ok()
+}
+
+struct Rule<'a> {
+    before: &'a Organization,
+    after: &'a Organization,
+    catalog: &'a Catalog,
+    grantor: &'a Grantor,
+    member: &'a Member,
+    now: Moment,
+}
+
+impl Rule<'_> {
+    fn member(&self, after: &Member) -> Result<(), Refusal> {
+        let would_hold = format!("what `{}` would hold", after.user);
+        let Some(before) = self.before.members.get(after.user.as_str()) else {
+            let places = self.places([after].into_iter());
+            return self.within(self.after, after, &places, &would_hold);
+        };
+        let places = match touched(before, after) {
+            Touched::Nothing => return Ok(()),
+            Touched::Person => self.places([&**before].into_iter()),
+            touched => {
+                self.refuse_own([&after.user])?;
+                match touched {
+                    Touched::Projects(projects) => self.projects(projects.iter()),
+                    _ => self.places([&**before, after].into_iter()),
+                }
+            }
+        };
+        let holds = format!("what `{}` holds", after.user);
+        self.within(self.before, before, &places, &holds)?;
+        self.within(self.after, after, &places, &would_hold)
+    }
+
+    fn removal(&self, user: &UserId) -> Result<(), Refusal> {
+        let Some(member) = self.before.members.get(user.as_str()) else {
+            return Ok(());
+        };
+        if *user == self.grantor.user {
+            return Ok(());
+        }
+        let places = self.places([&**member].into_iter());
+        self.within(
+            self.before,
+            member,
+            &places,
+            &format!("what `{user}` holds"),
+        )
+    }
+
+    fn role(&self, role: &RoleId) -> Result<(), Refusal> {
+        let grants = |organization: &Organization, level| {
+            organization
+                .permissions_of(self.catalog, role.as_str())
+                .map(|permissions| Rights::of(self.catalog, permissions, level))
+                .unwrap_or_default()
+        };
+        for (level, place) in [
+            (Level::Account, Where::Account),
+            (Level::Project, Where::Outside),
+        ] {
+            let (before, after) = (grants(self.before, level), grants(self.after, level));
+            let grows = !after.beyond(&before, self.catalog).is_empty();
+            if grows && !self.catalog.team.self_changes && self.holds(role) {
+                return Err(Refusal::SelfChange);
+            }
+            self.compare(&before, &place, &format!("what role `{role}` grants"))?;
+            self.compare(&after, &place, &format!("what role `{role}` would grant"))?;
+        }
+        Ok(())
+    }
+
+    /// Whether anybody the grantor acts for holds the role, in whatever way.
+    fn holds(&self, role: &RoleId) -> bool {
+        let in_group = |group: &Group| {
+            group.roles.contains(role) || group.project_roles.values().flatten().any(|r| r == role)
+        };
+        self.grantor.selves.iter().any(|user| {
+            self.before
+                .members
+                .get(user.as_str())
+                .is_some_and(|member| {
+                    member.roles.contains(role)
+                        || member.project_roles.values().flatten().any(|r| r == role)
+                        || member.default_roles.values().flatten().any(|r| r == role)
+                        || member
+                            .overrides
+                            .values()
+                            .any(|replaced| replaced.roles.contains(role))
+                        || self.before.groups_of(member, Counting::Ever).any(in_group)
+                })
+        })
+    }
+
+    fn group(&self, id: &str) -> Result<(), Refusal> {
+        let (before, after) = (self.before.groups.get(id), self.after.groups.get(id));
+        let grants = |group: Option<&Arc<Group>>| {
+            group.map(|group| {
+                (
+                    group.roles.clone(),
+                    group.project_roles.clone(),
+                    group.period,
+                )
+            })
+        };
+        if grants(before) == grants(after) {
+            return Ok(());
+        }
+        let gives = |group: Option<&Arc<Group>>| {
+            group.is_some_and(|group| !group.roles.is_empty() || !group.project_roles.is_empty())
+        };
+        if gives(before) || gives(after) {
+            let insiders = self.before.members.values().filter(|member| {
+                self.grantor.selves.contains(&member.user) && member.groups.contains_key(id)
+            });
+            self.refuse_own(insiders.map(|member| &member.user))?;
+        }
+        for (organization, group) in [(self.before, before), (self.after, after)] {
+            let Some(group) = group else { continue };
+            let stand_in = stand_in(&group.roles, &group.project_roles);
+            let places = self.places([&stand_in].into_iter());
+            let what = format!("what group `{id}` gives");
+            self.within(organization, &stand_in, &places, &what)?;
+        }
+        Ok(())
+    }
+
+    fn invitation(&self, invitation: &Invitation) -> Result<(), Refusal> {
+        if invitation.status != InvitationStatus::Pending {
+            return Ok(());
+        }
+        let mut stand_in = stand_in(&invitation.roles, &invitation.project_roles);
+        stand_in.overrides.clone_from(&invitation.overrides);
+        let places = self.places([&stand_in].into_iter());
+        self.within(self.after, &stand_in, &places, "what the invitation gives")
+    }
+
+    fn token(&self, token: &Token) -> Result<(), Refusal> {
+        let live = token.revoked_at.is_none();
+        let known = self.before.tokens.get(token.id.as_str());
+        let same_secrets = known.is_some_and(|known| {
+            known.secrets == token.secrets
+                && known.scope == token.scope
+                && known.period == token.period
+        });
+        let subject = self.after.members.get(token.subject.as_str());
+        match subject {
+            Some(subject) if live && !same_secrets && subject.user != self.grantor.user => {
+                let places = self.places([&**subject].into_iter());
+                let what = format!("what `{}` holds", subject.user);
+                self.within(self.after, subject, &places, &what)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn refuse_own<'b>(&self, users: impl IntoIterator<Item = &'b UserId>) -> Result<(), Refusal> {
+        let own = users
+            .into_iter()
+            .any(|user| self.grantor.selves.contains(user));
+        if own && !self.catalog.team.self_changes {
+            return Err(Refusal::SelfChange);
+        }
+        Ok(())
+    }
+
+    fn within(
+        &self,
+        organization: &Organization,
+        target: &Member,
+        places: &[Where],
+        what: &str,
+    ) -> Result<(), Refusal> {
+        for place in places {
+            let rights = organization.rights(self.catalog, target, place, Counting::Ever);
+            self.compare(&rights, place, what)?;
+        }
+        Ok(())
+    }
+
+    fn compare(&self, rights: &Rights, place: &Where, what: &str) -> Result<(), Refusal> {
+        let counting = Counting::At(self.now);
+        let held = self
+            .before
+            .rights(self.catalog, self.member, place, counting);
+        let missing = rights.beyond(&held, self.catalog);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(Refusal::ExceedsGrantor {
+            actor: self.grantor.user.to_string(),
+            what: match place {
+                Where::Project(project) if !project.id.as_str().is_empty() => {
+                    format!("{what} in project `{}`", project.id)
+                }
+                Where::Account | Where::Outside | Where::Project(_) => what.to_owned(),
+            },
+            missing,
+        })
+    }
+
+    /// Every place in which the targets or the grantor may differ from elsewhere.
+    fn places<'b>(&'b self, targets: impl Iterator<Item = &'b Member>) -> Vec<Where> {
+        let mut places = vec![Where::Account, Where::Outside];
+        let mut named: BTreeSet<ProjectId> = BTreeSet::new();
+        let mut ordinals: BTreeSet<u64> = BTreeSet::new();
+        for member in targets.chain([self.member]) {
+            named.extend(member.project_roles.keys().cloned());
+            named.extend(member.overrides.keys().cloned());
+            for group in self
+                .before
+                .groups_of(member, Counting::Ever)
+                .chain(self.after.groups_of(member, Counting::Ever))
+            {
+                named.extend(group.project_roles.keys().cloned());
+            }
+            ordinals.extend(member.default_roles.keys());
+        }
+        places.extend(self.projects(named.iter()));
+        // Defaults apply from a project's ordinal on: one project of each band stands for all.
+        places.extend(ordinals.into_iter().map(|ordinal| {
+            Where::Project(Project {
+                id: ProjectId::new(""),
+                display_name: String::new(),
+                ordinal,
+                archived: false,
+                created_at: Moment(0),
+                version: Version(0),
+            })
+        }));
+        places
+    }
+
+    fn projects<'b>(&self, named: impl Iterator<Item = &'b ProjectId>) -> Vec<Where> {
+        named
+            .filter_map(|id| {
+                let known = self.after.projects.get(id.as_str());
+                known.or_else(|| self.before.projects.get(id.as_str()))
+            })
+            .map(|project| Where::Project((**project).clone()))
+            .collect()
+    }
+}
+
+/// What a change of a member's record touches.
+enum Touched {
+    Nothing,
+    /// Name or address.
+    Person,
+    /// What is held on these projects only.
+    Projects(BTreeSet<ProjectId>),
+    /// What is held everywhere.
+    All,
+}
+
+fn touched(before: &Member, after: &Member) -> Touched {
+    let everywhere = before.roles != after.roles
+        || before.default_roles != after.default_roles
+        || before.groups != after.groups
+        || before.periods.roles != after.periods.roles
+        || before.period != after.period
+        || before.status != after.status;
+    if everywhere {
+        return Touched::All;
+    }
+    let mut projects = differing(&before.project_roles, &after.project_roles);
+    projects.extend(differing(&before.overrides, &after.overrides));
+    projects.extend(differing(
+        &before.periods.project_roles,
+        &after.periods.project_roles,
+    ));
+    if !projects.is_empty() {
+        return Touched::Projects(projects);
+    }
+    if before.display_name != after.display_name || before.email != after.email {
+        return Touched::Person;
+    }
+    Touched::Nothing
+}
+
+fn differing<T: PartialEq>(
+    before: &BTreeMap<ProjectId, T>,
+    after: &BTreeMap<ProjectId, T>,
+) -> BTreeSet<ProjectId> {
+    before
+        .keys()
+        .chain(after.keys())
+        .filter(|project| before.get(*project) != after.get(*project))
+        .cloned()
+        .collect()
+}
+
+/// A member who holds just these roles.
+fn stand_in(roles: &[RoleId], project_roles: &BTreeMap<ProjectId, Vec<RoleId>>) -> Member {
+    Member {
+        user: UserId::new(""),
+        kind: MemberKind::Person,
+        display_name: String::new(),
+        email: String::new(),
+        status: MemberStatus::Active,
+        roles: roles.to_vec(),
+        project_roles: project_roles.clone(),
+        overrides: BTreeMap::new(),
+        default_roles: BTreeMap::new(),
+        groups: BTreeMap::new(),
+        periods: RolePeriods::default(),
+        period: Default::default(),
+        added_by: None,
+        joined_at: Moment(0),
+        last_active_at: None,
+        membership: Version(0),
+        version: Version(0),
+    }
+}

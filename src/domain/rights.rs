@@ -1,0 +1,138 @@
+//! What somebody may do in one place, as a set that can be compared: what the
+//! grant rule measures with. It decides no check; Cedar does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::catalog::{ActionIndex, Catalog, Level};
+use super::holdings::Counting;
+use super::organization::{Member, Organization, Project};
+use super::permissions::{Permissions, When};
+
+/// Where rights are compared.
+#[derive(Clone, Debug)]
+pub enum Where {
+    /// Account-level actions.
+    Account,
+    /// Project-level actions outside of every project.
+    Outside,
+    /// Project-level actions in a project, or in one like it.
+    Project(Project),
+}
+
+/// Rights in one place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rights {
+    /// Levels held whole, actions of later catalogs included.
+    every: BTreeSet<Level>,
+    actions: BTreeMap<When, BTreeSet<ActionIndex>>,
+}
+
+impl Rights {
+    /// All that there is at a level.
+    pub fn everything(catalog: &Catalog, level: Level) -> Self {
+        let mut rights = Self::default();
+        let all = Permissions {
+            every: BTreeSet::from([level]),
+            ..Permissions::default()
+        };
+        rights.add(catalog, &all, level);
+        rights
+    }
+
+    /// What permissions give at a level.
+    pub fn of(catalog: &Catalog, permissions: &Permissions, level: Level) -> Self {
+        let mut rights = Self::default();
+        rights.add(catalog, permissions, level);
+        rights
+    }
+
+    /// Adds what permissions give at a level.
+    pub fn add(&mut self, catalog: &Catalog, permissions: &Permissions, level: Level) {
+        let of_level = |index: &ActionIndex| {
+            catalog
+                .actions
+                .get(usize::from(index.0))
+                .is_some_and(|action| action.level == level)
+        };
+        if permissions.every.contains(&level) {
+            self.every.insert(level);
+            let all = (0..).map(ActionIndex).take(catalog.actions.len());
+            self.actions
+                .entry(When::Always)
+                .or_default()
+                .extend(all.filter(of_level));
+        }
+        for (when, named) in &permissions.actions {
+            let closed = catalog.closure(named).into_iter().filter(of_level);
+            self.actions.entry(when.clone()).or_default().extend(closed);
+        }
+    }
+
+    /// What is in here and not in `other`, by the names of actions.
+    pub fn beyond(&self, other: &Self, catalog: &Catalog) -> Vec<String> {
+        let held = |when: &When, action: &ActionIndex| {
+            let under = |when: &When| {
+                other
+                    .actions
+                    .get(when)
+                    .is_some_and(|actions| actions.contains(action))
+            };
+            under(&When::Always) || under(when)
+        };
+        let mut missing: Vec<String> = self
+            .every
+            .difference(&other.every)
+            .map(|level| match level {
+                Level::Account => "every account-level action".to_owned(),
+                Level::Project => "every project-level action".to_owned(),
+            })
+            .collect();
+        let actions: BTreeSet<&ActionIndex> = self
+            .actions
+            .iter()
+            .flat_map(|(when, actions)| actions.iter().filter(|action| !held(when, action)))
+            .collect();
+        missing.extend(
+            actions
+                .into_iter()
+                .filter_map(|index| catalog.actions.get(usize::from(index.0)))
+                .map(|action| action.id.to_string()),
+        );
+        missing
+    }
+}
+
+impl Organization {
+    /// The rights of a member in a place.
+    pub fn rights(
+        &self,
+        catalog: &Catalog,
+        member: &Member,
+        place: &Where,
+        counting: Counting,
+    ) -> Rights {
+        let (level, project) = match place {
+            Where::Account => (Level::Account, None),
+            Where::Outside => (Level::Project, None),
+            Where::Project(project) => (Level::Project, Some(project)),
+        };
+        if self.is_owner(member.user.as_str()) {
+            return Rights::everything(catalog, level);
+        }
+        let holdings = self.holdings(member, project, counting);
+        let mut rights = Rights::default();
+        let on_organization: &[_] = match holdings.replaced {
+            Some(replaced) => {
+                rights.add(catalog, &replaced.permissions, level);
+                &[]
+            }
+            None => &holdings.roles,
+        };
+        for role in on_organization.iter().chain(holdings.counting_on_project()) {
+            if let Some(permissions) = self.permissions_of(catalog, role.as_str()) {
+                rights.add(catalog, permissions, level);
+            }
+        }
+        rights
+    }
+}
