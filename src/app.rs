@@ -5,9 +5,11 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::time::MissedTickBehavior;
 
 use crate::application::{Application, StartError};
 use crate::catalogs::{self, CatalogFault};
@@ -19,6 +21,9 @@ use crate::store::{ReadError, Store};
 use crate::transport::caller::Authenticator;
 use crate::transport::server::{self, ServeError};
 use crate::world::{SystemWorld, World};
+
+/// How often what has ended is looked for. Decisions don't wait for it.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// The file that the operator's key is in.
 pub const OPERATOR_KEY_FILE: &str = "operator.key";
@@ -194,15 +199,32 @@ impl App {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), AppError> {
         let drain = self.settings.drain();
-        server::serve(
+        let sweeping = tokio::spawn(sweep(Arc::downgrade(&self.application)));
+        let served = server::serve(
             self.listener,
             self.application,
             self.authenticator,
             drain,
             stop,
         )
-        .await?;
-        Ok(())
+        .await;
+        // The store is closed when the last one lets go of it.
+        sweeping.abort();
+        drop(sweeping.await);
+        Ok(served?)
+    }
+}
+
+/// Takes away what has ended, for as long as there is an application.
+async fn sweep(application: Weak<Application>) {
+    let mut turns = tokio::time::interval(SWEEP_EVERY);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        turns.tick().await;
+        match application.upgrade() {
+            Some(application) => drop(application.expire_due().await),
+            None => return,
+        }
     }
 }
 

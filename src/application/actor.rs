@@ -42,6 +42,8 @@ pub enum Need<'a> {
     Project(&'static str, &'a str),
     /// An action on a member.
     Member(&'static str, &'a str),
+    /// Membership; what is then shown is decided item by item.
+    Membership,
     /// What the request itself proves, such as a link; the use case decides.
     Proof,
 }
@@ -89,14 +91,14 @@ impl Need<'_> {
             Self::Organization(action) | Self::Project(action, _) | Self::Member(action, _) => {
                 Some(action)
             }
-            Self::Operator | Self::Proof => None,
+            Self::Operator | Self::Membership | Self::Proof => None,
         }
     }
 
     /// What the request is about, for the history.
     pub fn target(&self, organization: &str) -> Target {
         match self {
-            Self::Operator | Self::Proof | Self::Organization(_) => {
+            Self::Operator | Self::Membership | Self::Proof | Self::Organization(_) => {
                 Target::new(ORGANIZATION_TYPE, organization)
             }
             Self::Project(_, project) => Target::new(PROJECT_TYPE, project),
@@ -147,6 +149,19 @@ pub fn authorize(
     let organization = snapshot.organization();
     let (action, resource_type, resource_id) = match need {
         Need::Proof => return Ok(()),
+        Need::Membership
+            if organization
+                .members
+                .contains_key(acting.grantor.user.as_str()) =>
+        {
+            return Ok(());
+        }
+        // Which says that they are no member.
+        Need::Membership => (
+            "ViewOrganization",
+            ORGANIZATION_TYPE,
+            organization.id().as_str(),
+        ),
         Need::Operator => return Err(Refusal::OperatorOnly(method).into()),
         Need::Organization(action) => (action, ORGANIZATION_TYPE, organization.id().as_str()),
         // Whether there is such a member or project is told only to those who may know.
@@ -177,6 +192,24 @@ pub fn authorize(
     }
     let explanation = snapshot.explain(&question)?;
     Err(denial(user, action, &explanation).into())
+}
+
+/// Whether the actor may see a project.
+pub fn sees_project(
+    snapshot: &Snapshot,
+    actor: &Actor,
+    project: &str,
+    now: Moment,
+) -> Result<bool, Error> {
+    let Some(acting) = resolve(snapshot, actor) else {
+        return Ok(true);
+    };
+    let need = Need::Project("ViewProject", project);
+    match authorize(snapshot, &acting, need, "ListProjects", now) {
+        Ok(()) => Ok(true),
+        Err(Error::Refused(_)) => Ok(false),
+        Err(other) => Err(other),
+    }
 }
 
 /// Whether a member may perform an action on the organization.

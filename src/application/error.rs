@@ -46,6 +46,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// The published name of the reason, of refusals that the history keeps: those of
+    /// requests that were understood and not agreed to.
+    pub fn refusal(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.reason()),
+            Self::RequestIdReused(_) => Some("REQUEST_ID_REUSED"),
+            _ => None,
+        }
+    }
+
     /// No such organization.
     pub fn unknown_organization(id: &str) -> Self {
         let id = id

@@ -71,10 +71,11 @@ impl Application {
         let tried = self
             .try_mutate(organization, need, request, now, &decide)
             .await;
-        if let Err(Error::Refused(refusal)) = &tried
+        if let Err(error) = &tried
+            && let Some(reason) = error.refusal()
             && !request.validate_only
         {
-            let event = refused_event(organization, need, request.into(), refusal.reason());
+            let event = refused_event(organization, need, request.into(), reason);
             self.record(organization, vec![event], now).await;
         }
         tried

@@ -23,6 +23,7 @@ pub mod organization;
 pub mod period;
 pub mod permissions;
 pub mod projects;
+pub mod records;
 pub mod refusal;
 pub mod resources;
 pub mod rights;

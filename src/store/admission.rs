@@ -4,7 +4,9 @@
 //! answer come from, and how it is ensured that they still hold when the commit
 //! is made, is each adapter's own affair.
 
-use super::record::{EncodeError, Entry, MAX_COMMIT_BYTES, MAX_RECORD_BYTES, Stored};
+use super::record::{
+    EncodeError, Entry, MAX_ANSWER_BYTES, MAX_COMMIT_BYTES, MAX_RECORD_BYTES, Stored,
+};
 use super::{Commit, CommitError, EventEntry, HistoryEvent, Remembered, Sequence};
 use crate::domain::change::RecordChange;
 use crate::domain::organization::{Moment, Version};
@@ -145,7 +147,7 @@ pub(super) fn check_answer(commit: &Commit) -> Result<(), CommitError> {
     };
     check_size(
         remembered.seal().map_err(unwritable)?.len(),
-        MAX_RECORD_BYTES,
+        MAX_ANSWER_BYTES,
     )
 }
 

@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status};
 
 use super::mutation::{accept, reader};
 use super::{from_proto, status, to_proto};
+use crate::application::actor::sees_project;
 use crate::application::revision::token;
 use crate::application::{Application, Error, Need, PageRequest, Request as Common, Turn, Written};
 use crate::domain::Refusal;
@@ -139,13 +140,15 @@ impl ProjectService for ProjectRpc {
             .application
             .view(
                 &message.organization,
-                Need::Organization("ViewOrganization"),
+                Need::Membership,
                 &reader,
                 &message.at_least,
             )
             .await
             .map_err(status::of)?;
-        list(&snapshot, &message)
+        let now = self.application.world().now();
+        let sees = |project: &str| sees_project(&snapshot, &reader.caller.actor, project, now);
+        list(&snapshot, &message, sees)
             .map(Response::new)
             .map_err(status::of)
     }
@@ -432,6 +435,7 @@ impl ProjectService for ProjectRpc {
 fn list(
     snapshot: &Snapshot,
     message: &v1::ListProjectsRequest,
+    sees: impl Fn(&str) -> Result<bool, Error>,
 ) -> Result<v1::ListProjectsResponse, Error> {
     let archived = message.show_archived.to_string();
     let filters = ["projects", &message.organization, &archived];
@@ -446,7 +450,16 @@ fn list(
         .range(after)
         .map(|(_, project)| project)
         .filter(|project| message.show_archived || !project.archived);
-    let page = request.take(projects, |project| project.id.to_string());
+    let mut seen = Vec::new();
+    for project in projects {
+        if seen.len() > request.size {
+            break;
+        }
+        if sees(project.id.as_str())? {
+            seen.push(project);
+        }
+    }
+    let page = request.take(seen, |project| project.id.to_string());
     Ok(v1::ListProjectsResponse {
         projects: page
             .items

@@ -63,6 +63,7 @@ pub fn catalogs() -> Vec<Arc<CompiledCatalog>> {
 pub struct Daemon {
     pub world: Arc<StillWorld>,
     pub application: Arc<Application>,
+    pub store: Arc<dyn Store>,
     channel: Channel,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
@@ -77,8 +78,9 @@ impl Daemon {
     /// A daemon on a store.
     pub async fn start_on(store: Arc<dyn Store>) -> Self {
         let world = Arc::new(StillWorld::at(NOW));
-        let application = Application::start(catalogs(), store, Arc::clone(&world) as _)
-            .expect("the store is served");
+        let application =
+            Application::start(catalogs(), Arc::clone(&store), Arc::clone(&world) as _)
+                .expect("the store is served");
         let application = Arc::new(application);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound address");
@@ -104,6 +106,7 @@ impl Daemon {
         Self {
             world,
             application,
+            store,
             channel,
             stop: Some(stop),
             serving,
@@ -115,6 +118,7 @@ impl Daemon {
         drop(self.stop.take());
         drop(self.channel);
         drop(self.application);
+        drop(self.store);
         self.serving.await.expect("the daemon did not panic");
     }
 

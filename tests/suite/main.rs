@@ -23,4 +23,5 @@ mod process;
 mod properties;
 mod reasons;
 mod semantics;
+mod time;
 mod tools;

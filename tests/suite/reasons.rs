@@ -7,7 +7,7 @@ use prost_types::{ListValue, Struct, Value};
 use roster::proto::v1;
 use v1::ReasonCode;
 
-use crate::harness::{Daemon, in_project, owned, owned_by, question};
+use crate::harness::{Daemon, NOW, in_project, owned, owned_by, question};
 
 const ACME: &str = "acme";
 
@@ -35,6 +35,24 @@ async fn nursery() -> Daemon {
     daemon
         .project_roles(ACME, "north", "paul", &["gardener"])
         .await;
+    let later = v1::Period {
+        not_before: Some(prost_types::Timestamp {
+            seconds: NOW.0 / 1_000 + 1,
+            nanos: 0,
+        }),
+        expires_at: None,
+    };
+    daemon
+        .members()
+        .add_member(v1::AddMemberRequest {
+            organization: ACME.to_owned(),
+            user: "later".to_owned(),
+            roles: owned(&["gardener"]),
+            period: Some(later),
+            ..Default::default()
+        })
+        .await
+        .expect("the member is added");
     replace(&daemon, "north", "gina", &[], &["ViewBed"]).await;
     replace(&daemon, "south", "hugo", &["gardener"], &[]).await;
     daemon
@@ -177,6 +195,14 @@ fn questions() -> Vec<(v1::IsAuthorizedRequest, Expected)> {
             decided(ReasonCode::Override, "gardener", "south"),
         ),
         (leave, decided(ReasonCode::Rule, "", "")),
+        (
+            question(ACME, "owner", "LeaveOrganization", "Member", "owner"),
+            decided(ReasonCode::OwnerStays, "", ""),
+        ),
+        (
+            bed("later", "ViewBed"),
+            decided(ReasonCode::NotYetValid, "", ""),
+        ),
     ]
 }
 
@@ -217,6 +243,15 @@ async fn every_reason_is_given_with_its_role_project_and_policy() {
 
     let answer = daemon.ask(bed("gina", "HarvestBed")).await;
     seen.extend(codes(&answer).into_iter().map(i32::from));
+    // Those of what has ended, tokens and guardrails are given in their own tests.
+    let elsewhere = [
+        ReasonCode::Expired,
+        ReasonCode::TokenScope,
+        ReasonCode::TokenRevoked,
+        ReasonCode::Guardrail,
+        ReasonCode::GuardrailPermits,
+    ];
+    seen.extend(elsewhere.map(i32::from));
     let all: BTreeSet<i32> = (1..100)
         .filter(|code| ReasonCode::try_from(*code).is_ok())
         .collect();

@@ -4,6 +4,7 @@
 //! fresh store and a function that closes and opens it again. A store that
 //! forgets everything with its process is not asked to remember.
 
+mod answers;
 mod events;
 mod model;
 mod races;
@@ -11,14 +12,14 @@ mod races;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use super::record::{Entry, MAX_RECORD_BYTES, Stored, link};
+use super::record::{Entry, MAX_ANSWER_BYTES, MAX_RECORD_BYTES, Stored, link};
 use super::samples::{
     self, commit, create, idempotency, key, member, organization, profile, put_member, put_profile,
 };
-use super::{Commit, CommitError, Head, Remembered, Sequence, Store};
+use super::{Commit, CommitError, Head, Sequence, Store};
 use crate::domain::change::{Outcome, RecordChange};
 use crate::domain::identifiers::{OrganizationId, UserId};
-use crate::domain::organization::{Moment, Organization, Version};
+use crate::domain::organization::{Organization, Version};
 
 /// A store under test that can be closed and opened again.
 pub trait Fixture {
@@ -51,6 +52,7 @@ macro_rules! conformance {
             a_commit_without_a_profile_is_refused,
             a_repeated_request_gets_the_first_answer,
             an_expired_answer_no_longer_counts,
+            the_answer_to_a_bulk_request_is_remembered,
             on_commit_runs_in_order_before_head_and_answer_show_it,
             a_panic_in_on_commit_harms_nobody,
             every_kind_of_record_is_loaded_as_it_was_put,
@@ -76,6 +78,7 @@ macro_rules! conformance {
         }
     };
 }
+pub use answers::*;
 pub(crate) use conformance;
 pub use events::*;
 pub use model::random_commits_agree_with_a_naive_model;
@@ -254,100 +257,6 @@ pub fn a_commit_without_a_profile_is_refused<F: Fixture>() {
         ));
     }
     assert_eq!(store.head(), Head::default());
-}
-
-pub fn a_repeated_request_gets_the_first_answer<F: Fixture>() {
-    let (place, store) = F::fresh();
-    make(&*store, with_answer(create("a"), "r", 2_000)).unwrap();
-    make(&*store, commit("a", Some(1), 2, vec![put_member("u", 2)])).unwrap();
-    let store = place.reopen(store);
-    let before = everything(&*store);
-
-    // Whatever version the repetition was decided on, and also when it's for a new organization.
-    for expected in [None, Some(1), Some(2)] {
-        let again = commit("a", expected, 7, vec![put_profile("a", "again", 7)]);
-        match make(&*store, with_answer(again, "r", 5_000)) {
-            Err(CommitError::AlreadyDone(remembered)) => {
-                let Idempotent {
-                    fingerprint,
-                    outcome,
-                } = answer("r");
-                let expected = Remembered {
-                    fingerprint,
-                    sequence: Sequence(1),
-                    outcome,
-                    expires_at: Moment(2_000),
-                };
-                assert_eq!(*remembered, expected);
-                assert_eq!(store.remembered(&key("a", "r")).unwrap(), Some(expected));
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    assert_eq!(everything(&*store), before);
-    make(&*store, with_answer(create("b"), "r", 2_000)).unwrap();
-    make(
-        &*store,
-        with_answer(
-            commit("a", Some(2), 3, vec![put_member("u", 3)]),
-            "r2",
-            2_000,
-        ),
-    )
-    .unwrap();
-    assert_eq!(
-        store.remembered(&key("b", "r")).unwrap().unwrap().sequence,
-        Sequence(3)
-    );
-}
-
-struct Idempotent {
-    fingerprint: [u8; 32],
-    outcome: Outcome,
-}
-
-fn answer(request: &str) -> Idempotent {
-    Idempotent {
-        fingerprint: [9; 32],
-        outcome: Outcome::Member(Arc::new(member("u", request, 2))),
-    }
-}
-
-pub fn an_expired_answer_no_longer_counts<F: Fixture>() {
-    let (place, store) = F::fresh();
-    make(&*store, with_answer(create("a"), "r", 1_500)).unwrap();
-    let records = vec![put_member("u", 2)];
-    let mut later = with_answer(commit("a", Some(1), 2, records), "r", 9_000);
-    later.at = Moment(1_500);
-    make(&*store, later).unwrap();
-
-    let remembered = store.remembered(&key("a", "r")).unwrap().unwrap();
-    assert_eq!(
-        (remembered.sequence, remembered.expires_at),
-        (Sequence(2), Moment(9_000))
-    );
-
-    // What replaced the expired answer outlives every clearing away of expired ones.
-    let store = place.reopen(store);
-    for version in 2..20 {
-        let mut filler = with_answer(
-            commit(
-                "a",
-                Some(version),
-                version + 1,
-                vec![put_member("u", version + 1)],
-            ),
-            &format!("filler{version}"),
-            3_000,
-        );
-        filler.at = Moment(4_000);
-        make(&*store, filler).unwrap();
-    }
-    assert_eq!(
-        store.remembered(&key("a", "r")).unwrap().unwrap().sequence,
-        Sequence(2)
-    );
 }
 
 pub fn on_commit_runs_in_order_before_head_and_answer_show_it<F: Fixture>() {
@@ -579,25 +488,22 @@ pub fn a_record_that_is_too_large_is_refused_before_anything_is_written<F: Fixtu
     make(&*store, create("a")).unwrap();
     let before = everything(&*store);
     let huge = Arc::new(member("u", &"x".repeat(MAX_RECORD_BYTES), 2));
-    let record = commit(
-        "a",
-        Some(1),
-        2,
-        vec![RecordChange::PutMember(Arc::clone(&huge))],
-    );
+    let huger = Arc::new(member("u", &"x".repeat(MAX_ANSWER_BYTES), 2));
+    let record = commit("a", Some(1), 2, vec![RecordChange::PutMember(huge)]);
     let small = vec![put_member("v", 2)];
     let mut answer = with_answer(commit("a", Some(1), 2, small), "r", 2_000);
     if let Some(idempotency) = &mut answer.idempotency {
-        idempotency.outcome = Outcome::Member(huge);
+        idempotency.outcome = Outcome::Member(huger);
     }
     let mut event = commit("a", Some(1), 2, vec![put_member("v", 2)]);
     event
         .events
         .push(samples::event(&"x".repeat(MAX_RECORD_BYTES)));
-    for commit in [record, answer, event] {
+    let limits = [MAX_RECORD_BYTES, MAX_ANSWER_BYTES, MAX_RECORD_BYTES];
+    for (commit, most) in [record, answer, event].into_iter().zip(limits) {
         match make(&*store, commit) {
             Err(CommitError::TooLarge { bytes, limit }) => {
-                assert!(bytes > limit && limit == MAX_RECORD_BYTES);
+                assert!(bytes > limit && limit == most);
             }
             other => panic!("{other:?}"),
         }

@@ -27,8 +27,11 @@ use crate::domain::organization::{
     RegisteredResource, Role, Token, Version,
 };
 
-/// The largest sealed record or remembered answer, in bytes.
+/// The largest sealed record or event, in bytes.
 pub const MAX_RECORD_BYTES: usize = 64 * 1024 - 1;
+
+/// The largest sealed answer to remember, in bytes: that of a bulk request.
+pub const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
 /// The largest sealed commit, in bytes.
 pub const MAX_COMMIT_BYTES: usize = 64 * 1024 * 1024;

@@ -13,7 +13,7 @@ use std::sync::PoisonError;
 use ::sled::Batch;
 
 use super::keys::{self, AnswerDigest, Place};
-use super::marks::{AppliedHead, OrganizationMark};
+use super::marks::{AppliedHead, KeptAnswer, OrganizationMark};
 use super::state::{State, unavailable};
 use crate::domain::change::RecordChange;
 use crate::domain::identifiers::OrganizationId;
@@ -257,7 +257,7 @@ impl State {
             Some(Step::DeleteAll(_)) | None => {}
         }
         if let Some((digest, remembered)) = &settled.answer {
-            batch.insert(keys::answer(digest), remembered.seal()?);
+            batch.insert(keys::answer(digest), KeptAnswer::seal(remembered)?);
             batch.insert(keys::expiry(remembered.expires_at, digest), &[]);
         }
         batch.insert(keys::HEAD, AppliedHead(settled.head).seal());
@@ -272,7 +272,7 @@ impl State {
             if let Some((moment, digest)) = keys::expiry_of(&key) {
                 // Another moment is that of an answer which replaced the expired one.
                 let remembered = self.answer(&digest)?;
-                if remembered.is_some_and(|remembered| remembered.expires_at == moment) {
+                if remembered.is_some_and(|remembered| remembered.expires_at() == moment) {
                     batch.remove(keys::answer(&digest));
                 }
             }

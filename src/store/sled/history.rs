@@ -14,7 +14,7 @@ use super::frame::{Frame, HEADER_BYTES, announced_size};
 use super::journal::{SEGMENT_HEADER_BYTES, Segment};
 use super::scan::{follow, start_of};
 use crate::store::record::{Entry, Stored};
-use crate::store::{Head, HistoryEntry, ReadError, Sequence};
+use crate::store::{Head, HistoryEntry, Idempotency, ReadError, Remembered, Sequence};
 
 /// How many places are kept at which reading can go on.
 const KEPT_PLACES: usize = 64;
@@ -113,6 +113,29 @@ impl History {
         }
         self.keep(reading.place);
         Ok(reached)
+    }
+
+    /// The answer that is remembered with the commit at `sequence`, which is in the journal.
+    pub fn answer(&self, sequence: Sequence) -> Result<Remembered, ReadError> {
+        let before = Sequence(sequence.0.saturating_sub(1));
+        let mut reading = self.begin(before)?;
+        let mut found = None;
+        while reading.place.head.sequence < sequence {
+            reading = self.step(reading, |frame| {
+                if frame.sequence == sequence {
+                    found = Some(frame.answer.to_vec());
+                }
+                Ok(())
+            })?;
+        }
+        let idempotency = Idempotency::unseal(&found.unwrap_or_default())
+            .map_err(|fault| ReadError::Damaged(format!("answer {}: {fault}", sequence.0)))?;
+        Ok(Remembered {
+            fingerprint: idempotency.fingerprint,
+            sequence,
+            outcome: idempotency.outcome,
+            expires_at: idempotency.expires_at,
+        })
     }
 
     /// Reads one more frame, checks it and shows it to `visit`.

@@ -5,7 +5,7 @@
 //! | `00` | nothing | the applied head |
 //! | `02` | organization, kind, id | a record |
 //! | `05` | moment, digest of an idempotency key | nothing: which answers expire when |
-//! | `06` | digest of an idempotency key | a remembered answer |
+//! | `06` | digest of an idempotency key | a remembered answer, or where in the journal it is |
 //! | `07` | organization | the organization's version and last commit |
 //! | `08` | organization, sequence, index | an event of a commit; outlives the organization |
 //!

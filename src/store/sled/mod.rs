@@ -14,8 +14,8 @@
 //! ```
 //!
 //! One thread writes (`writer`); any thread reads. Logical snapshots are
-//! deliberately absent so far: every segment of the journal is kept, so
-//! nothing needs them yet, and [`ReadError::Compacted`] does not occur unless
+//! deliberately absent so far: every segment of the journal is kept (the answers
+//! to bulk requests are read from there too), so nothing needs them yet, and [`ReadError::Compacted`] does not occur unless
 //! someone deletes segments.
 //!
 //! This is the only module that knows sled.
@@ -221,7 +221,7 @@ impl Store for SledStore {
 
     fn remembered(&self, key: &IdempotencyKey) -> Result<Option<Remembered>, ReadError> {
         self.readable()?;
-        self.shared.state.answer(&keys::digest(key))
+        self.shared.remembered(&keys::digest(key))
     }
 
     fn events(

@@ -18,7 +18,7 @@ use std::sync::{PoisonError, RwLock};
 
 use super::journal::is_in_place;
 use super::keys::{self, AnswerDigest, RecordKind};
-use super::marks::{AppliedHead, OrganizationMark};
+use super::marks::{AppliedHead, KeptAnswer, OrganizationMark};
 use crate::domain::change::RecordChange;
 use crate::domain::identifiers::OrganizationId;
 use crate::domain::organization::{
@@ -26,7 +26,7 @@ use crate::domain::organization::{
     RegisteredResource, Role, Token,
 };
 use crate::store::record::{DecodeError, Stored};
-use crate::store::{EventEntry, Head, ReadError, Remembered, Sequence};
+use crate::store::{EventEntry, Head, ReadError, Sequence};
 
 /// How often a read is repeated that a commit got in the way of, before commits have to wait.
 const OPTIMISTIC_READS: usize = 3;
@@ -164,10 +164,10 @@ impl State {
     }
 
     /// The answer remembered under a digest.
-    pub fn answer(&self, digest: &AnswerDigest) -> Result<Option<Remembered>, ReadError> {
+    pub fn answer(&self, digest: &AnswerDigest) -> Result<Option<KeptAnswer>, ReadError> {
         let bytes = self.get(&keys::answer(digest))?;
         bytes
-            .map(|bytes| Remembered::unseal(&bytes).map_err(damaged(&"remembered answer")))
+            .map(|bytes| KeptAnswer::unseal(&bytes).map_err(damaged(&"remembered answer")))
             .transpose()
     }
 
@@ -296,7 +296,7 @@ pub(super) fn verify(key: &[u8], value: &[u8]) -> Result<(), ReadError> {
     let checked = match key.first() {
         Some(&keys::RECORDS) => return read_record(key, value).map(drop),
         Some(&keys::EVENTS) => return read_event(key, value).map(drop),
-        Some(&keys::ANSWERS) => Remembered::unseal(value).map(drop),
+        Some(&keys::ANSWERS) => KeptAnswer::unseal(value).map(drop),
         Some(&keys::ORGANIZATIONS) => OrganizationMark::unseal(value).map(drop),
         Some(&keys::EXPIRIES) if keys::expiry_of(key).is_some() => Ok(()),
         _ if key == keys::HEAD => AppliedHead::unseal(value).map(drop),

@@ -26,13 +26,13 @@ use super::apply::{ApplyError, Settled, Step};
 use super::frame::Frame;
 use super::journal::{Segment, segments};
 use super::keys;
+use super::marks::KeptAnswer;
 use super::open::{OpenError, REPLAYED_AT_ONCE, io_error, join, lost, read, settle};
 use super::place::acquire;
 use super::scan::{Place, frames, is_torn_beginning, start_of};
 use super::state::{self, State, StateFault, guarded, unavailable};
 use crate::domain::organization::Moment;
-use crate::store::record::Stored;
-use crate::store::{Head, ReadError, Remembered};
+use crate::store::{Head, ReadError};
 
 /// How long to wait for a process that is about to end.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
@@ -332,7 +332,7 @@ impl Expected {
         self.events = self.events.saturating_add(settled.writes.count_events());
         self.latest = self.latest.max(settled.at);
         if let Some((digest, remembered)) = &settled.answer {
-            let sealed = remembered.seal().unwrap_or_default();
+            let sealed = KeptAnswer::seal(remembered).unwrap_or_default();
             let kept = (remembered.expires_at, hash(&sealed));
             self.answers.insert(keys::answer(digest), kept);
         }
@@ -413,8 +413,8 @@ impl Expected {
     fn expect_answer(&mut self, key: &[u8], value: &[u8]) -> Result<(), ReadError> {
         let expected = match self.answers.remove(key) {
             Some((_, expected)) => expected == hash(value),
-            None => Remembered::unseal(value)
-                .is_ok_and(|remembered| remembered.expires_at <= self.latest),
+            None => KeptAnswer::unseal(value)
+                .is_ok_and(|remembered| remembered.expires_at() <= self.latest),
         };
         match expected {
             true => Ok(()),

@@ -29,6 +29,7 @@ use super::frame::Frame;
 use super::history::History;
 use super::journal::{AppendError, Journal};
 use super::keys::{self, AnswerDigest};
+use super::marks::KeptAnswer;
 use super::place::free_bytes;
 use super::state::State;
 use crate::domain::identifiers::OrganizationId;
@@ -118,6 +119,15 @@ impl Shared {
         let _ = self.closed.set(why);
     }
 
+    /// The answer remembered under a digest, wherever it is.
+    pub fn remembered(&self, digest: &AnswerDigest) -> Result<Option<Remembered>, ReadError> {
+        match self.state.answer(digest)? {
+            None => Ok(None),
+            Some(KeptAnswer::Whole(remembered)) => Ok(Some(*remembered)),
+            Some(KeptAnswer::InJournal { sequence, .. }) => self.history.answer(sequence).map(Some),
+        }
+    }
+
     /// The error for writes, if none are taken any more.
     pub fn refusal(&self) -> Option<CommitError> {
         self.closed
@@ -195,7 +205,7 @@ impl Writer {
         let remembered = match digest.map(|digest| (digest, group.answers.get(&digest))) {
             None => None,
             Some((_, Some(remembered))) => Some(remembered.clone()),
-            Some((digest, None)) => state.answer(&digest).map_err(unreadable)?,
+            Some((digest, None)) => self.shared.remembered(&digest).map_err(unreadable)?,
         };
         admission::recognise(request.at, remembered)?;
         if !request.writes.change_anything() {

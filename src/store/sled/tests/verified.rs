@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::domain::change::RecordChange;
+use crate::domain::change::{InvitedRow, Outcome, RecordChange};
 use crate::domain::organization::Moment;
 use crate::store::conformance::{everything, make};
-use crate::store::samples::{commit, events_only, key, organization, put_member};
+use crate::store::samples::{self, commit, events_only, key, organization, put_member};
 
 fn verify(directory: &Path) -> Result<VerifyReport, VerifyError> {
     let scratch = tempfile::tempdir().unwrap();
@@ -316,6 +316,37 @@ fn forgotten_answers_and_those_about_to_be_are_no_difference() {
     later.at = Moment(3_000);
     make(&store, later).unwrap();
     drop(store);
+    verify(directory.path()).unwrap();
+}
+
+#[test]
+fn an_answer_that_is_only_in_the_journal_survives_a_lost_database() {
+    let directory = written(2, &options());
+    let rows: Vec<_> = (0..200)
+        .map(|number| samples::invitation(&format!("i{number}"), "text", 1))
+        .map(|invitation| InvitedRow::Sent(Arc::new(invitation)))
+        .collect();
+    let outcome = Outcome::Invitations(rows);
+    {
+        let store = open(directory.path());
+        let mut bulk = events_only("o1", Some(1), 0, 200);
+        bulk.idempotency = Some(idempotency("o1", "bulk", 5_000));
+        if let Some(idempotency) = &mut bulk.idempotency {
+            idempotency.outcome = outcome.clone();
+        }
+        make(&store, bulk).unwrap();
+        let digest = keys::digest(&key("o1", "bulk"));
+        let kept = store.shared.state.answer(&digest).unwrap();
+        assert!(matches!(kept, Some(marks::KeptAnswer::InJournal { .. })));
+    }
+    write(directory.path(), 4, 6, &options());
+    verify(directory.path()).unwrap();
+    fs::remove_dir_all(directory.path().join("sled")).unwrap();
+    {
+        let store = open(directory.path());
+        let remembered = store.remembered(&key("o1", "bulk")).unwrap().unwrap();
+        assert_eq!(remembered.outcome, outcome);
+    }
     verify(directory.path()).unwrap();
 }
 
