@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use roster::app;
-use roster::application::{Actor, Application, Caller, Check, Need, Request};
+use roster::application::{Actor, Application, Caller, Check, Links, Need, Request};
 use roster::domain::change::RecordChange;
 use roster::domain::identifiers::{OrganizationId, RoleId, UserId};
 use roster::domain::lifecycle::{Founding, found};
@@ -56,8 +56,13 @@ fn main() {
         runtime.block_on(populate(&*store, catalog.catalog(), size));
     }
     let shared: Arc<dyn Store> = Arc::clone(&store) as _;
-    let application = Application::start(catalogs.clone(), shared, Arc::new(SystemWorld))
-        .expect("an application");
+    let application = Application::start(
+        catalogs.clone(),
+        shared,
+        Arc::new(SystemWorld),
+        Links::new(&[0; 32]),
+    )
+    .expect("an application");
 
     let before = store.head().sequence;
     let writes = measure_writes(&runtime, &application);

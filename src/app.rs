@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::MissedTickBehavior;
 
-use crate::application::{Application, StartError};
+use crate::application::{Application, Links, StartError};
 use crate::catalogs::{self, CatalogFault};
 use crate::config::Settings;
 use crate::domain::Catalog;
@@ -29,6 +29,11 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 pub const OPERATOR_KEY_FILE: &str = "operator.key";
 /// How a key begins, so that scanners for leaked secrets know it.
 const OPERATOR_KEY_PREFIX: &str = "roster_operator_";
+
+/// The file that the key is in that links are signed with.
+pub const SIGNING_KEY_FILE: &str = "signing.key";
+/// How that key begins.
+const SIGNING_KEY_PREFIX: &str = "roster_signing_";
 
 /// The daemon could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +67,9 @@ pub enum AppError {
     /// The key file holds no key.
     #[error("`{}` holds no operator key; delete the file to have a new key written", .0.display())]
     BadKey(PathBuf),
+    /// The file of the signing key holds none.
+    #[error("`{}` holds no signing key; delete the file to have a new key written, with which links sent before are dead", .0.display())]
+    BadSigningKey(PathBuf),
     /// The store does not open.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -120,14 +128,16 @@ impl App {
         };
         let store: Arc<dyn Store> = Arc::new(SledStore::open(&directory, options.clone())?);
         let (key, key_is_new) = operator_key(&directory, &*world)?;
-        let started = Application::start(compiled.clone(), store, Arc::clone(&world));
+        let links = Links::new(&signing_key(&directory, &*store, &*world)?);
+        let started =
+            Application::start(compiled.clone(), store, Arc::clone(&world), links.clone());
         let application = Arc::new(match started {
             Err(StartError::Read(ReadError::Damaged(what))) => {
                 tracing::warn!(
                     what,
                     "a record is damaged; every record is checked against the journal"
                 );
-                Application::start(compiled, healed(&directory, options)?, world)?
+                Application::start(compiled, healed(&directory, options)?, world, links)?
             }
             started => started?,
         });
@@ -301,11 +311,71 @@ fn operator_key(directory: &Path, world: &dyn World) -> Result<(String, bool), A
     }
 }
 
+/// Reads the key that links are signed with, or writes one where there is none.
+fn signing_key(
+    directory: &Path,
+    store: &dyn Store,
+    world: &dyn World,
+) -> Result<[u8; 32], AppError> {
+    let path = directory.join(SIGNING_KEY_FILE);
+    let file_error = |action| {
+        let path = path.clone();
+        move |source| AppError::File {
+            action,
+            path,
+            source,
+        }
+    };
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            let key = text.trim().strip_prefix(SIGNING_KEY_PREFIX);
+            let Some(key) = key.and_then(key_of_hex) else {
+                return Err(AppError::BadSigningKey(path));
+            };
+            warn_if_exposed(&path);
+            Ok(key)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut key = [0; 32];
+            for (byte, drawn) in key
+                .iter_mut()
+                .zip([world.random(), world.random()].concat())
+            {
+                *byte = drawn;
+            }
+            let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+            let text = format!("{SIGNING_KEY_PREFIX}{hex}");
+            write_key(&path, &text).map_err(file_error("write"))?;
+            if store.head().sequence.0 > 0 {
+                tracing::warn!(
+                    path = %path.display(),
+                    "there was no signing key; a new one was written, and links sent before are dead"
+                );
+            }
+            Ok(key)
+        }
+        Err(source) => Err(file_error("read")(source)),
+    }
+}
+
+/// The 32 bytes that 64 hexadecimal digits spell.
+fn key_of_hex(text: &str) -> Option<[u8; 32]> {
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut key = [0; 32];
+    for (index, byte) in key.iter_mut().enumerate() {
+        let digits = text.get(2 * index..2 * index + 2)?;
+        *byte = u8::from_str_radix(digits, 16).ok()?;
+    }
+    Some(key)
+}
+
 /// A key that others on the machine can read is no secret any more.
 fn warn_if_exposed(path: &Path) {
     let exposed = fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0);
     if exposed {
-        tracing::warn!(path = %path.display(), "the operator key can be read by others; chmod 600 it");
+        tracing::warn!(path = %path.display(), "the key can be read by others; chmod 600 it");
     }
 }
 

@@ -134,7 +134,16 @@ impl Application {
         }
         self.registry
             .snapshot(organization)
-            .ok_or_else(|| Error::unknown_organization(organization))
+            .ok_or_else(|| self.absent(organization))
+    }
+
+    /// Why an organization is not served.
+    pub(super) fn absent(&self, organization: &str) -> Error {
+        if self.registry.is_set_aside(organization) {
+            Error::OwnerMissing(organization.to_owned())
+        } else {
+            Error::unknown_organization(organization)
+        }
     }
 }
 

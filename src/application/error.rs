@@ -1,6 +1,7 @@
 //! Everything a use case can answer other than what was asked for.
 
 use crate::domain::Refusal;
+use crate::domain::change::Outcome;
 use crate::domain::refusal::Violation;
 use crate::engine::{CompileError, EvaluateError};
 use crate::store::{CommitError, ReadError};
@@ -14,6 +15,9 @@ pub enum Error {
     /// This node has not seen the revision asked for before the deadline.
     #[error("revision `{0}` is not reached yet; retry")]
     RevisionNotReached(String),
+    /// What the store holds of the organization has no owner.
+    #[error("organization `{0}` was found without its owner; restore it from a backup")]
+    OwnerMissing(String),
     /// The request id was used for another request.
     #[error("request id `{0}` was used for another request; take a new one")]
     RequestIdReused(String),
@@ -67,6 +71,11 @@ impl Error {
             kind: "organization",
             id,
         })
+    }
+
+    /// An outcome of another kind than its use case has, which is a fault inside.
+    pub fn unexpected(outcome: &Outcome) -> Self {
+        Self::UnexpectedOutcome(format!("{outcome:?}").chars().take(64).collect())
     }
 
     /// The request has faults.

@@ -11,11 +11,14 @@ pub mod directory;
 pub mod error;
 pub mod example;
 pub mod expiry;
+pub mod invitations;
+pub mod links;
 pub mod listing;
 pub mod mutate;
 pub mod organizations;
 pub mod registry;
 pub mod revision;
+pub mod transfer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +26,7 @@ use std::sync::Arc;
 pub use actor::{Actor, Caller, Need, Turn};
 pub use check::{Check, Checked, Reader};
 pub use error::Error;
+pub use links::Links;
 pub use listing::{Page, PageRequest};
 pub use mutate::{Request, Written};
 
@@ -39,6 +43,7 @@ pub struct Application {
     catalogs: BTreeMap<CatalogId, Arc<CompiledCatalog>>,
     store: Arc<dyn Store>,
     world: Arc<dyn World>,
+    links: Links,
     registry: Arc<Registry>,
     progress: Arc<Progress>,
     directory: Arc<Directory>,
@@ -71,11 +76,13 @@ pub enum StartError {
 }
 
 impl Application {
-    /// Loads every organization of the store and compiles it.
+    /// Loads every organization of the store and compiles it. Links are made and
+    /// recognised with `links`.
     pub fn start(
         catalogs: Vec<Arc<CompiledCatalog>>,
         store: Arc<dyn Store>,
         world: Arc<dyn World>,
+        links: Links,
     ) -> Result<Self, StartError> {
         let catalogs = catalogs
             .into_iter()
@@ -86,6 +93,7 @@ impl Application {
             catalogs,
             store,
             world,
+            links,
             registry: Arc::new(Registry::default()),
             progress,
             directory: Arc::default(),
@@ -103,6 +111,14 @@ impl Application {
                 let Some((organization, sequence)) = self.store.load(id)? else {
                     continue;
                 };
+                if !organization.has_owner() {
+                    tracing::error!(
+                        organization = %id,
+                        "found without its owner, is not served; restore it from a backup"
+                    );
+                    self.registry.set_aside(id);
+                    continue;
+                }
                 let catalog = &organization.profile.catalog;
                 let Some(compiled) = self.catalogs.get(catalog) else {
                     return Err(StartError::UnknownCatalog {

@@ -137,7 +137,7 @@ impl Application {
         now: Moment,
     ) -> Result<Written, Error> {
         self.recall(&OrganizationId::new(organization), request, now)?
-            .ok_or_else(|| Error::unknown_organization(organization))
+            .ok_or_else(|| self.absent(organization))
     }
 
     async fn attempt(
@@ -215,7 +215,12 @@ impl Application {
             on_commit: Box::new(move |sequence| progress.reached(sequence)),
         };
         match self.store.commit(commit).await {
-            Ok(_) => Ok(Attempt::Done(written)),
+            // As a repetition would be answered.
+            Ok(sequence) => Ok(Attempt::Done(Written {
+                revision: sequence.0,
+                ..written
+            })),
+            Err(CommitError::Conflict) => Ok(Attempt::Again),
             Err(CommitError::AlreadyDone(remembered)) => {
                 replay(*remembered, request).map(Attempt::Done)
             }

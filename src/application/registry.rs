@@ -50,6 +50,8 @@ pub struct Registry {
     cells: HashMap<OrganizationId, Arc<Cell>>,
     /// The same ids in order, for lists.
     ids: ArcSwap<OrdSet<OrganizationId>>,
+    /// Those that can't be served, for want of an owner.
+    set_aside: ArcSwap<OrdSet<OrganizationId>>,
     /// Those who found organizations take turns.
     founding: Mutex<()>,
 }
@@ -92,6 +94,16 @@ impl Registry {
     pub fn forget(&self, id: &OrganizationId) {
         self.cells.pin().remove(id);
         self.ids.rcu(|ids| ids.without(id));
+    }
+
+    /// Keeps an organization from being served that was found without its owner.
+    pub fn set_aside(&self, id: &OrganizationId) {
+        self.set_aside.rcu(|ids| ids.update(id.clone()));
+    }
+
+    /// Whether an organization is kept from being served.
+    pub fn is_set_aside(&self, id: &str) -> bool {
+        self.set_aside.load().contains(id)
     }
 
     /// Waits for the turn to found an organization.

@@ -59,7 +59,22 @@ impl Organization {
                 Some(member) => Some(self.expire_grants(member, now)),
                 None => None,
             },
-            Deadline::Group(_) => None,
+            Deadline::Group(id) => {
+                let records = self.without_group(id);
+                // Of a very large group only some members leave at a time.
+                let gone = records.contains(&RecordChange::DeleteGroup(id.clone()));
+                let (action, members) = if gone {
+                    ("ExpireGroup", records.len().saturating_sub(1))
+                } else {
+                    ("ExpireGroupMembers", records.len())
+                };
+                let details = vec![("members", members.to_string())];
+                Some(Change {
+                    records,
+                    events: vec![Event::done(action, Target::new("Group", id), details)],
+                    outcome: Outcome::Nothing,
+                })
+            }
             Deadline::Invitation(id) => self.invitations.get(id.as_str()).map(|invitation| {
                 let mut invitation = (**invitation).clone();
                 invitation.expiry_recorded = true;

@@ -56,9 +56,13 @@ pub fn check(
             RecordChange::DeleteProject(_) | RecordChange::DeleteGroup(_)
         )
     });
+    // Ownership passes by a rule of its own: the old owner keeps one role of the
+    // catalog's choice, the new one holds everything.
+    let owners = handed_over(before, after);
     for change in records {
         match change {
-            RecordChange::PutMember(_) if cascades => {}
+            RecordChange::PutMember(member) if owners.contains(&Some(&member.user)) => {}
+            RecordChange::PutMember(_) | RecordChange::PutGroup(_) if cascades => {}
             RecordChange::PutMember(member) => rule.member(member)?,
             RecordChange::DeleteMember(user) => rule.removal(user)?,
             RecordChange::PutRole(role) => rule.role(&role.id)?,
@@ -82,6 +86,15 @@ pub fn check(
         }
     }
     Ok(())
+}
+
+/// The old owner and the new one, if these are two.
+fn handed_over<'a>(before: &'a Organization, after: &'a Organization) -> [Option<&'a UserId>; 2] {
+    let (old, new) = (&before.profile.owner, &after.profile.owner);
+    if old == new {
+        return [None, None];
+    }
+    [Some(old), Some(new)]
 }
 
 /// Whether all that an invitation holds is within what a member holds.

@@ -16,6 +16,7 @@ use super::organization::{
 use super::period::Period;
 use super::refusal::{Fault, Refusal};
 use super::resources::MAX_REASSIGNED;
+use super::seats::Reserved;
 
 /// How much later, in milliseconds, a member must have been seen for it to be news.
 const ACTIVITY_MILLISECONDS: i64 = 60_000;
@@ -78,6 +79,7 @@ impl Organization {
                 id: new.user.clone(),
             });
         }
+        self.check_seat(catalog, Reserved::InvitationsBut(""), now)?;
         let member = Member {
             user: UserId::new(new.user.as_str()),
             display_name: new.display_name.clone(),
@@ -230,7 +232,8 @@ impl Organization {
         Ok(change)
     }
 
-    /// Reinstates a suspended member with all that was kept.
+    /// Reinstates a suspended member with all that was kept. Suspended members keep
+    /// their seats, so this is refused only where a plan has fewer than are taken.
     pub fn reinstate_member(
         &self,
         catalog: &Catalog,
@@ -245,6 +248,11 @@ impl Organization {
                 status: "active",
                 advice: "only a suspended member is reinstated",
             });
+        }
+        if member.kind == MemberKind::Person
+            && let Some(seats) = self.seats(catalog, Reserved::Nothing, now)
+        {
+            seats.check_not_over()?;
         }
         member.status = MemberStatus::Active;
         let mut change = self.put_member(member, "ReinstateMember", Vec::new());

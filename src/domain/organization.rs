@@ -369,6 +369,11 @@ impl Organization {
         self.profile.owner.as_str() == user
     }
 
+    /// Whether the owner is a member, as in every sound organization.
+    pub fn has_owner(&self) -> bool {
+        self.members.contains_key(self.profile.owner.as_str())
+    }
+
     /// What the role of that id grants here: the organization's own edition if
     /// there is one, the catalog's otherwise.
     pub fn permissions_of<'a>(

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::catalog::Catalog;
 use super::change::{Change, Event, Outcome, RecordChange, Target};
 use super::checks::{AskedPermissions, AskedRoles, Checks, Place};
+use super::holdings::Counting;
 use super::identifiers::{ProjectId, RoleId};
 use super::lifecycle::fresh;
 use super::members::{listed, shown};
@@ -138,7 +139,16 @@ impl Organization {
             member.version = self.version.next();
             RecordChange::PutMember(Arc::new(member))
         }));
-        let details = vec![("members", records.len().saturating_sub(1).to_string())];
+        let members = records.len().saturating_sub(1);
+        let groups = self.groups.values();
+        let groups = groups.filter(|group| group.project_roles.contains_key(id));
+        records.extend(groups.map(|group| {
+            let mut group = (**group).clone();
+            group.project_roles.remove(id);
+            group.version = self.version.next();
+            RecordChange::PutGroup(Arc::new(group))
+        }));
+        let details = vec![("members", members.to_string())];
         Ok(Change {
             records,
             events: vec![Event::done(
@@ -231,7 +241,9 @@ impl Organization {
         checks.finish()?;
         let project = self.open_project(id)?;
         let mut member = self.grantee(user, given_etag)?;
-        if member.roles.is_empty() && member.roles_on_project(project).is_empty() {
+        // Roles by a group count as much as the member's own.
+        let beneath = self.holdings(&member, Some(project), Counting::From(now));
+        if beneath.roles.is_empty() && beneath.project_roles.is_empty() {
             return Err(Refusal::NothingToOverride {
                 user: member.user,
                 project: id.to_owned(),
@@ -351,7 +363,7 @@ impl Organization {
         Ok(member)
     }
 
-    fn project_roles_offered(&self, catalog: &Catalog) -> Result<(), Refusal> {
+    pub(super) fn project_roles_offered(&self, catalog: &Catalog) -> Result<(), Refusal> {
         if catalog.team.project_roles {
             Ok(())
         } else {
@@ -359,7 +371,7 @@ impl Organization {
         }
     }
 
-    fn overrides_offered(&self, catalog: &Catalog) -> Result<(), Refusal> {
+    pub(super) fn overrides_offered(&self, catalog: &Catalog) -> Result<(), Refusal> {
         if catalog.team.overrides {
             Ok(())
         } else {

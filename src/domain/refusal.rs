@@ -270,6 +270,14 @@ pub enum Refusal {
         /// What to do next.
         advice: &'static str,
     },
+    /// One row of a request that is done whole or not at all.
+    #[error("row `{row}` of the request is refused: {refusal}")]
+    Row {
+        /// The row, as the request spells it, such as `invitations[2]`.
+        row: String,
+        /// Why.
+        refusal: Box<Refusal>,
+    },
     /// A limit of this installation is reached.
     #[error("{what} are limited to {limit}")]
     LimitReached {
@@ -339,6 +347,7 @@ impl Refusal {
             Self::TokenStatus { .. } => "TOKEN_STATUS",
             Self::MemberKind { .. } => "MEMBER_KIND",
             Self::LimitReached { .. } => "LIMIT_REACHED",
+            Self::Row { refusal, .. } => refusal.reason(),
         }
     }
 }

@@ -11,7 +11,9 @@ use super::checks::{AskedPermissions, Checks, Place};
 use super::identifiers::RoleId;
 use super::lifecycle::fresh;
 use super::members::shown;
-use super::organization::{Member, Moment, Organization, Role};
+use super::organization::{
+    Group, Invitation, InvitationStatus, Member, Moment, Organization, Role,
+};
 use super::refusal::{Fault, Refusal};
 
 /// The most custom roles of one organization.
@@ -141,6 +143,21 @@ impl Organization {
                 if holders.len() < MAX_LISTED_HOLDERS {
                     holders.push(format!("member `{}` ({place})", member.user));
                 }
+            }
+        }
+        for group in self.groups.values() {
+            for place in places_in(group, id) {
+                holder_count += 1;
+                if holders.len() < MAX_LISTED_HOLDERS {
+                    holders.push(format!("group `{}` ({place})", group.id));
+                }
+            }
+        }
+        let invitations = self.invitations.values();
+        for invitation in invitations.filter(|invitation| promises(invitation, id)) {
+            holder_count += 1;
+            if holders.len() < MAX_LISTED_HOLDERS {
+                holders.push(format!("pending invitation `{}`", invitation.id));
             }
         }
         if holder_count > 0 {
@@ -297,6 +314,34 @@ fn places_of(member: &Member, role: &str) -> Vec<String> {
         places.push("as a default role".to_owned());
     }
     places
+}
+
+/// Where a group gives a role, in words.
+fn places_in(group: &Group, role: &str) -> Vec<String> {
+    let gives = |roles: &[RoleId]| roles.iter().any(|given| given.as_str() == role);
+    let mut places = Vec::new();
+    if gives(&group.roles) {
+        places.push("on the organization".to_owned());
+    }
+    for (project, roles) in &group.project_roles {
+        if gives(roles) {
+            places.push(format!("on project `{project}`"));
+        }
+    }
+    places
+}
+
+/// Whether whoever accepts the invitation would hold a role. An expired one counts:
+/// it can be sent again.
+fn promises(invitation: &Invitation, role: &str) -> bool {
+    let holds = |roles: &[RoleId]| roles.iter().any(|held| held.as_str() == role);
+    invitation.status == InvitationStatus::Pending
+        && (holds(&invitation.roles)
+            || invitation.project_roles.values().any(|roles| holds(roles))
+            || invitation
+                .overrides
+                .values()
+                .any(|replaced| holds(&replaced.roles)))
 }
 
 /// What a name looks like to a hurried reader: letters that look alike are the

@@ -8,6 +8,8 @@
 pub const MAX_NAME_CHARACTERS: usize = 128;
 /// The longest description, in characters.
 pub const MAX_DESCRIPTION_CHARACTERS: usize = 1_024;
+/// The longest text of a policy, in bytes.
+pub const MAX_POLICY_BYTES: usize = 8 * 1_024;
 /// The longest address, in bytes (RFC 5321, section 4.5.3.1.3, less the brackets).
 pub const MAX_ADDRESS_BYTES: usize = 254;
 
@@ -24,6 +26,41 @@ pub fn description_fault(candidate: &str) -> Option<String> {
     text_fault(candidate, MAX_DESCRIPTION_CHARACTERS, true)
 }
 
+/// Says why `candidate` can't be the text of a policy, whatever its grammar.
+pub fn policy_fault(candidate: &str) -> Option<String> {
+    if candidate.is_empty() {
+        return Some("must not be empty".to_owned());
+    }
+    if candidate.len() > MAX_POLICY_BYTES {
+        return Some(format!(
+            "must be at most {MAX_POLICY_BYTES} bytes, not {}",
+            candidate.len()
+        ));
+    }
+    candidate
+        .chars()
+        .find(|character| is_deceptive(*character) && !matches!(character, '\n' | '\r' | '\t'))
+        .map(|character| {
+            format!(
+                "must not contain the character {}; write it as an escape",
+                character.escape_unicode()
+            )
+        })
+}
+
+/// The text with every character that could deceive its reader written as an escape.
+pub fn without_deception(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_deceptive(character) {
+            safe.extend(character.escape_default());
+        } else {
+            safe.push(character);
+        }
+    }
+    safe
+}
+
 /// Says why `candidate` is no e-mail address of exactly one recipient.
 pub fn address_fault(candidate: &str) -> Option<String> {
     if candidate.len() > MAX_ADDRESS_BYTES {
@@ -33,6 +70,13 @@ pub fn address_fault(candidate: &str) -> Option<String> {
         .split_once('@')
         .is_some_and(|(local, domain)| is_local_part(local) && is_domain(domain));
     (!single).then(|| "must be one address of the form `name@domain`".to_owned())
+}
+
+/// An address as two spellings of it compare: ASCII letters in lower case. Whatever
+/// else a provider may ignore, such as dots or what follows a `+`, makes it another
+/// address here.
+pub fn folded_address(address: &str) -> String {
+    address.to_ascii_lowercase()
 }
 
 fn is_local_part(local: &str) -> bool {

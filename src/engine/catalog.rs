@@ -10,11 +10,13 @@ use cedar_policy::{Entity, EntityTypeName, EntityUid, PolicySet, ValidationMode,
 use super::answers::Answers;
 use super::policies::{self, BuildError, CompiledGrants, CompiledPolicy, PermissionsId};
 use super::rules::{self, Author, RuleFault};
-use super::{schema, vocabulary};
+use super::{guardrails, schema, vocabulary};
 use crate::domain::Catalog;
 use crate::domain::catalog::{ActionIndex, RulesText, TypeIndex};
 use crate::domain::identifiers::RoleId;
+use crate::domain::organization::Guardrail;
 use crate::domain::permissions::Permissions;
+use crate::domain::refusal::Violation;
 
 /// What is wrong with a catalog in Cedar's eyes.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +122,22 @@ impl CompiledCatalog {
     ) -> Result<Arc<CompiledGrants>, CatalogError> {
         let compiled = policies::compile_permissions(&self.catalog, id, permissions)?;
         self.validate(compiled.iter())?;
+        Ok(Arc::new(compiled))
+    }
+
+    /// Says everything that keeps a text from being a guardrail of an organization on
+    /// this catalog. `may_permit` is whether its author may write more than `forbid`.
+    pub fn check_guardrail(&self, text: &str, may_permit: bool) -> Vec<Violation> {
+        guardrails::check(&self.catalog, &self.validator, text, may_permit)
+    }
+
+    /// Compiles and validates a guardrail.
+    pub(super) fn compile_guardrail(
+        &self,
+        guardrail: &Guardrail,
+    ) -> Result<Arc<CompiledPolicy>, CatalogError> {
+        let compiled = guardrails::compile(&self.catalog, &self.validator, guardrail)?;
+        self.validate(std::iter::once(&compiled))?;
         Ok(Arc::new(compiled))
     }
 

@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use cedar_policy::{Entity, EntityUid, RestrictedExpression};
 
 use super::answers::Position;
-use super::policies::PermissionsId;
+use super::policies::{CompiledPolicy, PermissionsId};
 use super::question::Question;
 use super::snapshot::Snapshot;
 use super::values::Pairs;
-use super::vocabulary::{self, OVERRIDDEN, role_tag};
+use super::vocabulary::{self, ACTION, OVERRIDDEN, USER, role_tag};
 use crate::domain::catalog::{MEMBER_TYPE, ORGANIZATION_TYPE, OWNER_ROLE, PROJECT_TYPE};
 use crate::domain::holdings::Counting;
 use crate::domain::organization::{Member, Moment, Project, RegisteredResource};
@@ -84,8 +84,9 @@ impl Snapshot {
         &self,
         question: &Question<'_>,
         position: &Position<'_>,
-        reach: Reach,
+        selected: &[&CompiledPolicy],
     ) -> Result<Vec<Entity>, EntityError> {
+        let reach = reach_of(selected);
         let mut entities = Vec::with_capacity(3);
         if let Some(action) = self.catalog().action(question.action) {
             entities.push(action.entity.clone());
@@ -108,7 +109,7 @@ impl Snapshot {
             Reach::Holdings => Within::Everywhere,
             Reach::Position | Reach::Mentioned => Within::Project(question.resource.project),
         };
-        for user in self.mentioned_users(question) {
+        for user in self.mentioned_users(question, selected) {
             let Some(member) = self.organization().members.get(user.as_str()) else {
                 continue;
             };
@@ -126,7 +127,65 @@ impl Snapshot {
         if self.type_id(question) != ORGANIZATION_TYPE {
             entities.push(self.organization_entity()?);
         }
+        self.add_named(selected, &mut entities)?;
         Ok(entities)
+    }
+
+    /// Adds what policies name and what that lies in, users excepted, as far as it is
+    /// on record and not among the entities yet.
+    fn add_named(
+        &self,
+        selected: &[&CompiledPolicy],
+        entities: &mut Vec<Entity>,
+    ) -> Result<(), EntityError> {
+        let named = || selected.iter().flat_map(|policy| &policy.names);
+        if named().next().is_none() {
+            return Ok(());
+        }
+        let mut known: HashSet<EntityUid> = entities.iter().map(Entity::uid).collect();
+        let organization = self.organization();
+        for uid in named() {
+            let id: &str = uid.id().unescaped();
+            let mut add = |entity: Entity| {
+                if known.insert(entity.uid()) {
+                    entities.push(entity);
+                }
+            };
+            match uid.type_name().basename() {
+                // Users are there already, as are what the question mentions.
+                USER | ORGANIZATION_TYPE => {}
+                ACTION => {
+                    let action = self.catalog().catalog().action(id);
+                    let action = action.and_then(|(index, _)| self.catalog().action(index));
+                    action
+                        .into_iter()
+                        .for_each(|action| add(action.entity.clone()));
+                }
+                PROJECT_TYPE => {
+                    if let Some(project) = organization.projects.get(id) {
+                        add(self.project(project));
+                    }
+                }
+                MEMBER_TYPE => {
+                    if let Some(member) = organization.members.get(id) {
+                        add(self.member(member)?);
+                    }
+                }
+                resource_type => {
+                    let found = organization.registered(resource_type, id);
+                    let Some(found) = found.filter(|found| self.needs_no_description(found)) else {
+                        continue;
+                    };
+                    add(self.registered(found)?);
+                    let project = found.project.as_ref();
+                    let project = project.and_then(|id| organization.projects.get(id.as_str()));
+                    if let Some(project) = project {
+                        add(self.project(project));
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// All entities of the organization, for an export.
@@ -363,17 +422,41 @@ impl Snapshot {
             .map_or("", |found| found.id.as_str())
     }
 
-    /// Users a condition can reach from the question: the principal, the member
-    /// it is about, the owner, and whoever an attribute or the context names.
-    pub(super) fn mentioned_users(&self, question: &Question<'_>) -> BTreeSet<String> {
+    /// Users a condition can reach: the principal, the member the question is about,
+    /// the owner, whoever an attribute or the context names, and whom the policies
+    /// name themselves or by what is theirs.
+    pub(super) fn mentioned_users(
+        &self,
+        question: &Question<'_>,
+        selected: &[&CompiledPolicy],
+    ) -> BTreeSet<String> {
         let mut users = BTreeSet::from([question.principal.to_owned()]);
         users.extend(question.resource.owner.map(str::to_owned));
         if self.type_id(question) == MEMBER_TYPE {
             users.insert(question.resource.id.to_owned());
         }
         users.extend(question.users.iter().cloned());
+        for uid in selected.iter().flat_map(|policy| &policy.names) {
+            let id: &str = uid.id().unescaped();
+            match uid.type_name().basename() {
+                USER | MEMBER_TYPE => {
+                    users.insert(id.to_owned());
+                }
+                resource_type => {
+                    let found = self.organization().registered(resource_type, id);
+                    let owner = found.and_then(|found| found.owner.as_ref());
+                    users.extend(owner.map(ToString::to_string));
+                }
+            }
+        }
         users
     }
+}
+
+/// How far the policies reach together.
+pub(super) fn reach_of(selected: &[&CompiledPolicy]) -> Reach {
+    let furthest = selected.iter().map(|policy| policy.reach()).max();
+    furthest.unwrap_or(Reach::Position)
 }
 
 fn owner_attribute(owner: &str) -> (String, RestrictedExpression) {

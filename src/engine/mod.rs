@@ -26,6 +26,8 @@ mod answers;
 mod catalog;
 mod entities;
 mod export;
+mod guardrails;
+mod nesting;
 mod policies;
 mod question;
 mod reasons;

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cedar_policy::{Effect, Policy, PolicyId};
+use cedar_policy::{Effect, EntityUid, Policy, PolicyId};
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
@@ -17,7 +17,7 @@ use super::entities::Reach;
 use super::vocabulary::{OVERRIDDEN, level_group, role_tag};
 use crate::domain::Catalog;
 use crate::domain::catalog::{ActionIndex, Condition, ConditionTest, Level, TypeIndex};
-use crate::domain::identifiers::RoleId;
+use crate::domain::identifiers::{GuardrailId, RoleId};
 use crate::domain::permissions::{Permissions, When};
 
 /// Where a policy comes from, in words of the team's world.
@@ -29,6 +29,8 @@ pub enum PolicySource {
     ProjectRole(RoleId),
     /// Rights that overrides spell out.
     Permissions,
+    /// A guardrail of the organization.
+    Guardrail(GuardrailId),
     /// A rule shared by all products, or one of the product's own.
     Rule {
         /// Its `@code`, such as `TEAM_RULE`.
@@ -39,9 +41,9 @@ pub enum PolicySource {
 }
 
 impl PolicySource {
-    /// Whether it is a rule rather than what somebody holds.
-    pub(super) fn is_rule(&self) -> bool {
-        matches!(self, Self::Rule { .. })
+    /// Whether somebody wrote it as Cedar, rather than it being what somebody holds.
+    pub(super) fn is_written(&self) -> bool {
+        matches!(self, Self::Rule { .. } | Self::Guardrail(_))
     }
 }
 
@@ -54,7 +56,9 @@ pub(super) enum PrincipalScope {
     Role(String),
     /// Those with this parent of type `Status`.
     Status(String),
-    /// Something narrower, such as one user.
+    /// This user.
+    User(String),
+    /// Something else that is narrower.
     Other,
 }
 
@@ -98,8 +102,10 @@ pub(super) struct CompiledPolicy {
     /// Whether its outcome follows from the position alone, so that it may be
     /// remembered; see [`super::answers`].
     pub(super) depends_on_position_only: bool,
-    /// Whether it is a rule whose condition may look at what users hold on any project.
+    /// Whether it is written with a condition that may look at what users hold on any project.
     pub(super) reads_holdings: bool,
+    /// Entities of the organization that it names.
+    pub(super) names: Vec<EntityUid>,
 }
 
 impl CompiledPolicy {
@@ -112,7 +118,7 @@ impl CompiledPolicy {
     pub(super) fn reach(&self) -> Reach {
         if self.reads_holdings {
             Reach::Holdings
-        } else if self.source.is_rule() && !self.depends_on_position_only {
+        } else if self.source.is_written() && !self.depends_on_position_only {
             Reach::Mentioned
         } else {
             Reach::Position
@@ -386,7 +392,10 @@ fn build(catalog: &Catalog, grant: &Grant, shape: &Shape) -> Result<CompiledPoli
         PrincipalScope::Role(role) => {
             json!({ "op": "in", "entity": { "type": "Role", "id": role } })
         }
-        PrincipalScope::Any | PrincipalScope::Status(_) | PrincipalScope::Other => {
+        PrincipalScope::Any
+        | PrincipalScope::Status(_)
+        | PrincipalScope::User(_)
+        | PrincipalScope::Other => {
             json!({ "op": "All" })
         }
     };
@@ -411,6 +420,7 @@ fn build(catalog: &Catalog, grant: &Grant, shape: &Shape) -> Result<CompiledPoli
         resource_type: None,
         depends_on_position_only: !grant.reads_attributes,
         reads_holdings: false,
+        names: Vec::new(),
     })
 }
 
@@ -430,7 +440,8 @@ fn action_json(id: &str) -> Json {
     json!({ "type": "Action", "id": id })
 }
 
-fn variable(name: &str) -> Json {
+/// A variable of a request, as Cedar's JSON spells it.
+pub(super) fn variable(name: &str) -> Json {
     json!({ "Var": name })
 }
 
@@ -446,7 +457,8 @@ fn resource_in(projects: Json) -> Json {
     json!({ "in": { "left": variable("resource"), "right": projects } })
 }
 
-fn when_clause(body: Json) -> Json {
+/// A condition that must hold.
+pub(super) fn when_clause(body: Json) -> Json {
     json!({ "kind": "when", "body": body })
 }
 

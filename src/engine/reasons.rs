@@ -12,6 +12,7 @@ use super::question::{AskedResource, Question};
 use super::snapshot::{EvaluateError, Snapshot, Verdict, allows, failed_forbids, failed_policy};
 use crate::domain::catalog::{Level, OWNER_ROLE};
 use crate::domain::holdings::Counting;
+use crate::domain::identifiers::GuardrailId;
 use crate::domain::organization::Moment;
 
 /// The kind of reason.
@@ -27,6 +28,8 @@ pub enum ReasonCode {
     Override,
     /// Allowed by a rule of the product.
     Rule,
+    /// Allowed by a guardrail that an operator wrote.
+    GuardrailPermits,
     /// Denied: no member of the organization.
     NotAMember,
     /// Denied: the membership is suspended.
@@ -47,6 +50,8 @@ pub enum ReasonCode {
     Plan,
     /// Denied by a rule of the product that binds everybody.
     TeamRule,
+    /// Denied by a guardrail of the organization.
+    Guardrail,
     /// Denied: the owner can't leave.
     OwnerStays,
     /// Denied to be safe: a forbidding policy could not be evaluated.
@@ -177,6 +182,7 @@ impl Snapshot {
                             "the member's override in the project grants it",
                         )
                     },
+                    PolicySource::Guardrail(id) => self.guardrail_reason(id, policy.forbids()),
                     PolicySource::Rule { code, reason: text } => {
                         rule_reason(code, text, policy.forbids())
                     }
@@ -258,6 +264,25 @@ impl Snapshot {
             ));
         }
         Ok(reasons)
+    }
+
+    /// What a guardrail is for, in its author's words if there are any.
+    fn guardrail_reason(&self, id: &GuardrailId, forbids: bool) -> Reason {
+        let (code, unsaid) = if forbids {
+            (
+                ReasonCode::Guardrail,
+                "a guardrail of the organization forbids it",
+            )
+        } else {
+            (
+                ReasonCode::GuardrailPermits,
+                "a guardrail of the organization permits it",
+            )
+        };
+        let guardrail = self.organization().guardrails.get(id.as_str());
+        let said = guardrail.map(|guardrail| guardrail.description.as_str());
+        let said = said.filter(|description| !description.is_empty());
+        reason(code, said.unwrap_or(unsaid))
     }
 
     fn is_project_level(&self, question: &Question<'_>) -> bool {

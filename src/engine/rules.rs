@@ -15,7 +15,7 @@ use miette::Diagnostic;
 
 use super::catalog::CatalogError;
 use super::policies::{ActionMask, CompiledPolicy, PolicySource, PrincipalScope};
-use super::vocabulary::{OVERRIDDEN, level_group};
+use super::vocabulary::{OVERRIDDEN, USER, level_group};
 use crate::domain::Catalog;
 use crate::domain::catalog::{ActionIndex, Level, RulesText, TypeIndex};
 
@@ -101,7 +101,7 @@ pub(super) fn compile(
 }
 
 /// Where in the text an error of Cedar points.
-fn offset_of(error: &impl Diagnostic) -> Option<usize> {
+pub(super) fn offset_of(error: &impl Diagnostic) -> Option<usize> {
     error.labels()?.next().map(|label| label.offset())
 }
 
@@ -114,7 +114,7 @@ fn line_of(text: &str, offset: usize) -> usize {
 }
 
 /// Cedar names policies of a text by their number; the line says it better.
-fn without_policy_name(message: &str) -> String {
+pub(super) fn without_policy_name(message: &str) -> String {
     match message
         .strip_prefix("for policy `")
         .and_then(|rest| rest.split_once("`, "))
@@ -160,6 +160,7 @@ fn classify(catalog: &Catalog, policy: &Policy, author: Author) -> Result<Compil
             && resource_is_position
             && !policy.has_non_scope_constraint(),
         reads_holdings: reads_holdings(policy)?,
+        names: Vec::new(),
     })
 }
 
@@ -172,17 +173,24 @@ fn is_shared(uid: &EntityUid) -> bool {
 /// annotation as well, so that an export names it alike.
 fn with_id_annotation(policy: &Policy, id: &str) -> Result<Policy, String> {
     let mut json = policy.to_json().map_err(|error| error.to_string())?;
-    if let Some(annotations) = json
-        .get_mut("annotations")
-        .and_then(|annotations| annotations.as_object_mut())
-    {
-        annotations.insert("id".to_owned(), serde_json::Value::String(id.to_owned()));
-    }
+    set_id_annotation(&mut json, id);
     Policy::from_json(Some(PolicyId::new(id)), json).map_err(|error| error.to_string())
 }
 
+/// Names the policy in its annotations, whatever it called itself.
+pub(super) fn set_id_annotation(policy: &mut serde_json::Value, id: &str) {
+    if let Some(policy) = policy.as_object_mut() {
+        let annotations = policy
+            .entry("annotations")
+            .or_insert_with(|| serde_json::Value::Object(serde_json::Map::new()));
+        if let Some(annotations) = annotations.as_object_mut() {
+            annotations.insert("id".to_owned(), serde_json::Value::String(id.to_owned()));
+        }
+    }
+}
+
 /// Whether a condition looks at what users hold on projects other than the resource's.
-fn reads_holdings(policy: &Policy) -> Result<bool, String> {
+pub(super) fn reads_holdings(policy: &Policy) -> Result<bool, String> {
     let text = policy
         .to_json()
         .map_err(|error| error.to_string())?
@@ -192,23 +200,26 @@ fn reads_holdings(policy: &Policy) -> Result<bool, String> {
         .any(|word| text.contains(word)))
 }
 
-fn principal_scope(policy: &Policy) -> (PrincipalScope, bool) {
+pub(super) fn principal_scope(policy: &Policy) -> (PrincipalScope, bool) {
     let parent = |uid: &EntityUid| match uid.type_name().basename() {
         "Role" => (PrincipalScope::Role(uid.id().unescaped().to_owned()), true),
         "Status" => (
             PrincipalScope::Status(uid.id().unescaped().to_owned()),
             true,
         ),
+        USER => (PrincipalScope::User(uid.id().unescaped().to_owned()), false),
         _ => (PrincipalScope::Other, false),
     };
     match policy.principal_constraint() {
         PrincipalConstraint::Any | PrincipalConstraint::Is(_) => (PrincipalScope::Any, true),
-        PrincipalConstraint::In(uid) | PrincipalConstraint::IsIn(_, uid) => parent(&uid),
-        PrincipalConstraint::Eq(_) => (PrincipalScope::Other, false),
+        // Nothing is in a user but that user.
+        PrincipalConstraint::In(uid)
+        | PrincipalConstraint::IsIn(_, uid)
+        | PrincipalConstraint::Eq(uid) => parent(&uid),
     }
 }
 
-fn resource_scope(catalog: &Catalog, policy: &Policy) -> (Option<TypeIndex>, bool) {
+pub(super) fn resource_scope(catalog: &Catalog, policy: &Policy) -> (Option<TypeIndex>, bool) {
     let index = |name: &cedar_policy::EntityTypeName| {
         catalog
             .resource_type(name.basename())
@@ -222,7 +233,7 @@ fn resource_scope(catalog: &Catalog, policy: &Policy) -> (Option<TypeIndex>, boo
     }
 }
 
-fn actions(catalog: &Catalog, policy: &Policy) -> ActionMask {
+pub(super) fn actions(catalog: &Catalog, policy: &Policy) -> ActionMask {
     let all = || (0..).map(ActionIndex).take(catalog.actions.len());
     let mut chosen: Vec<ActionIndex> = Vec::new();
     let mut add = |uid: &EntityUid| {

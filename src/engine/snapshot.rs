@@ -14,7 +14,8 @@ use imbl::OrdMap;
 
 use super::answers::{Answers, Cell, Position};
 use super::catalog::{CatalogError, CompiledCatalog};
-use super::entities::{EntityError, Reach};
+use super::entities::{EntityError, Reach, reach_of};
+use super::guardrails::Guardrails;
 use super::policies::{CompiledGrants, CompiledPolicy, PermissionsId, PrincipalScope};
 use super::question::Question;
 use super::spelled_out::SpelledOut;
@@ -69,6 +70,8 @@ pub struct Snapshot {
     roles: OrdMap<RoleId, Arc<CompiledGrants>>,
     /// What overrides spell out.
     spelled_out: SpelledOut,
+    /// The organization's own policies.
+    guardrails: Guardrails,
     /// What Cedar answered; shared with every organization that has only the
     /// catalog's policies.
     answers: Arc<Answers>,
@@ -91,6 +94,7 @@ impl Snapshot {
             catalog,
             roles: OrdMap::new(),
             spelled_out: SpelledOut::default(),
+            guardrails: Guardrails::default(),
             answers,
         };
         let mut own_answers = false;
@@ -102,7 +106,12 @@ impl Snapshot {
         for member in organization.members.values() {
             own_answers |= snapshot.spelled_out.put(&snapshot.catalog, member)?;
         }
+        for guardrail in organization.guardrails.values() {
+            snapshot.guardrails.put(&snapshot.catalog, guardrail)?;
+            own_answers = true;
+        }
         if own_answers {
+            snapshot.guardrails.index(snapshot.catalog.catalog());
             snapshot.answers = Arc::new(Answers::new(snapshot.catalog.catalog()));
         }
         snapshot.organization = organization;
@@ -122,9 +131,11 @@ impl Snapshot {
             catalog: Arc::clone(&self.catalog),
             roles: self.roles.clone(),
             spelled_out: self.spelled_out.clone(),
+            guardrails: self.guardrails.clone(),
             answers: Arc::clone(&self.answers),
         };
         let mut other_policies = false;
+        let mut other_guardrails = false;
         for change in changes {
             match change {
                 RecordChange::PutRole(role) => {
@@ -141,6 +152,14 @@ impl Snapshot {
                     other_policies |= next.spelled_out.put(&next.catalog, member)? && shared;
                 }
                 RecordChange::DeleteMember(user) => next.spelled_out.remove(user.as_str()),
+                RecordChange::PutGuardrail(guardrail) => {
+                    next.guardrails.put(&next.catalog, guardrail)?;
+                    other_guardrails = true;
+                }
+                RecordChange::DeleteGuardrail(guardrail) => {
+                    next.guardrails.remove(guardrail);
+                    other_guardrails = true;
+                }
                 RecordChange::PutProfile(_)
                 | RecordChange::PutProject(_)
                 | RecordChange::DeleteProject(_)
@@ -152,14 +171,15 @@ impl Snapshot {
                 | RecordChange::DeleteInvitation(_)
                 | RecordChange::PutToken(_)
                 | RecordChange::DeleteToken(_)
-                | RecordChange::PutGuardrail(_)
-                | RecordChange::DeleteGuardrail(_)
                 | RecordChange::PutNotification(_)
                 | RecordChange::DeleteNotification(_)
                 | RecordChange::DeleteOrganization => {}
             }
         }
-        if other_policies {
+        if other_guardrails {
+            next.guardrails.index(next.catalog.catalog());
+        }
+        if other_policies || other_guardrails {
             next.answers = Arc::new(Answers::new(next.catalog.catalog()));
         }
         next.organization = organization;
@@ -208,10 +228,7 @@ impl Snapshot {
         let selected = self.select(question, &position);
         let response = self.ask(question, &position, &selected)?;
         let allow = allows(&response, &selected);
-        if selected
-            .iter()
-            .all(|policy| policy.depends_on_position_only)
-        {
+        if self.follows_from_position(question, &position, &selected) {
             self.answers.remember(&position, cell, allow);
         }
         Ok(Decision {
@@ -242,11 +259,8 @@ impl Snapshot {
         selected: &[&CompiledPolicy],
     ) -> Option<Moment> {
         let mut until = standing.valid_until();
-        if selected
-            .iter()
-            .any(|policy| policy.reach() > Reach::Position)
-        {
-            for user in self.mentioned_users(question) {
+        if reach_of(selected) > Reach::Position {
+            for user in self.mentioned_users(question, selected) {
                 let Some(member) = self.organization.members.get(user.as_str()) else {
                     continue;
                 };
@@ -319,20 +333,18 @@ impl Snapshot {
         let covers = |policy: &&CompiledPolicy| {
             policy.covers(question.action, question.resource.resource_type)
         };
+        let guardrails = self
+            .guardrails
+            .covering(question.action, question.resource.resource_type);
         let mut selected: Vec<&CompiledPolicy> = self
             .catalog
             .rules
             .iter()
             .filter(covers)
-            .filter(|rule| match &rule.principal {
-                PrincipalScope::Any | PrincipalScope::Other => true,
-                PrincipalScope::Status(status) => {
-                    vocabulary::status_name(position.validity) == Some(status.as_str())
-                }
-                PrincipalScope::Role(role) if role == OWNER_ROLE => position.owner,
-                PrincipalScope::Role(role) => {
-                    position.roles.iter().any(|held| held.as_str() == role)
-                }
+            .chain(guardrails)
+            .filter(|written| match &written.principal {
+                PrincipalScope::User(user) => user == question.principal,
+                _ => stands_in_scope(written, position),
             })
             .collect();
         for role in position.roles {
@@ -360,6 +372,25 @@ impl Snapshot {
         selected
     }
 
+    /// Whether the answer is the same for everybody in the position: no policy that
+    /// can match looks at anything else, nor does one that was left out because it
+    /// is about another user.
+    fn follows_from_position(
+        &self,
+        question: &Question<'_>,
+        position: &Position<'_>,
+        selected: &[&CompiledPolicy],
+    ) -> bool {
+        selected
+            .iter()
+            .all(|policy| policy.depends_on_position_only)
+            && self
+                .guardrails
+                .covering(question.action, question.resource.resource_type)
+                .filter(|guardrail| stands_in_scope(guardrail, position))
+                .all(|guardrail| guardrail.depends_on_position_only)
+    }
+
     /// Asks Cedar.
     pub(super) fn ask(
         &self,
@@ -367,8 +398,7 @@ impl Snapshot {
         position: &Position<'_>,
         selected: &[&CompiledPolicy],
     ) -> Result<Response, EvaluateError> {
-        let reach = selected.iter().map(|policy| policy.reach()).max();
-        let entities = self.entities_for(question, position, reach.unwrap_or(Reach::Position))?;
+        let entities = self.entities_for(question, position, selected)?;
         let resource = self.asked_resource(question)?.uid();
         let entities = Entities::from_entities(entities, None).map_err(refused)?;
         let policies =
@@ -396,7 +426,7 @@ impl Snapshot {
             .map(AsRef::as_ref)
     }
 
-    /// Every policy of the organization: rules, roles, spelled-out permissions.
+    /// Every policy of the organization: rules, roles, spelled-out permissions, guardrails.
     pub(super) fn all_policies(&self) -> impl Iterator<Item = &CompiledPolicy> {
         let built_in: BTreeMap<&RoleId, &Arc<CompiledGrants>> = self
             .catalog
@@ -410,6 +440,19 @@ impl Snapshot {
             .chain(built_in.into_values().flat_map(|grants| grants.iter()))
             .chain(self.roles.values().flat_map(|grants| grants.iter()))
             .chain(self.spelled_out.policies())
+            .chain(self.guardrails.policies())
+    }
+}
+
+/// Whether a scope can match somebody in the position.
+fn stands_in_scope(policy: &CompiledPolicy, position: &Position<'_>) -> bool {
+    match &policy.principal {
+        PrincipalScope::Any | PrincipalScope::User(_) | PrincipalScope::Other => true,
+        PrincipalScope::Status(status) => {
+            vocabulary::status_name(position.validity) == Some(status.as_str())
+        }
+        PrincipalScope::Role(role) if role == OWNER_ROLE => position.owner,
+        PrincipalScope::Role(role) => position.roles.iter().any(|held| held.as_str() == role),
     }
 }
 

@@ -25,6 +25,9 @@ pub(super) const RESERVED_TYPES: [&str; 7] = [
 /// The principal's type.
 pub(super) const USER: &str = "User";
 
+/// The type of actions.
+pub(super) const ACTION: &str = "Action";
+
 /// The attribute of a user that holds the projects in which their roles are replaced.
 pub(super) const OVERRIDDEN: &str = "overridden";
 

@@ -212,6 +212,13 @@ pub fn mask(given: Option<&FieldMask>, editable: &[&'static str]) -> Result<Mask
     ))
 }
 
+/// A duration in milliseconds, as near as they come to it; what it says beyond
+/// them is dropped.
+pub fn milliseconds(given: &prost_types::Duration) -> i64 {
+    let whole = given.seconds.saturating_mul(1_000);
+    whole.saturating_add(i64::from(given.nanos / 1_000_000))
+}
+
 /// How long a request may wait for a revision: three quarters of its own deadline, so that
 /// the answer still arrives, or a few seconds when it has none.
 pub fn patience(metadata: &MetadataMap) -> Duration {

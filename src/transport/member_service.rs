@@ -1,22 +1,17 @@
 //! `MemberService`: members and what they hold on the organization.
 
-use std::ops::Bound;
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
 use super::mutation::{accept, reader};
-use super::{from_proto, status, to_proto};
+use super::{from_proto, member_list, status, to_proto};
 use crate::application::revision::token;
-use crate::application::{Application, Error, Need, PageRequest, Written};
+use crate::application::{Application, Error, Need, Written};
 use crate::domain::Refusal;
-use crate::domain::catalog::OWNER_ROLE;
 use crate::domain::change::Outcome;
-use crate::domain::identifiers::{OrganizationId, UserId};
+use crate::domain::identifiers::OrganizationId;
 use crate::domain::members::{MemberEdit, NewMember};
-use crate::domain::organization::{Member, MemberStatus, Organization};
-use crate::domain::refusal::{Fault, Violation};
-use crate::engine::Snapshot;
 use crate::proto::v1;
 use crate::proto::v1::member_service_server::MemberService;
 
@@ -97,17 +92,19 @@ impl MemberService for MemberRpc {
     ) -> Result<Response<v1::ListMembersResponse>, Status> {
         let reader = reader(&request)?;
         let message = request.into_inner();
-        let snapshot = self
-            .application
-            .view(
-                &message.organization,
-                Need::Organization("ViewMembers"),
-                &reader,
-                &message.at_least,
-            )
+        let view = |need| {
+            let (organization, at_least) = (&message.organization, &message.at_least);
+            self.application.view(organization, need, &reader, at_least)
+        };
+        let mut snapshot = view(Need::Organization("ViewMembers"))
             .await
             .map_err(status::of)?;
-        list(&snapshot, &message)
+        if message.include_invited {
+            snapshot = view(Need::Organization("ViewInvitations"))
+                .await
+                .map_err(status::of)?;
+        }
+        member_list::list(&snapshot, &message, self.application.world().now())
             .map(Response::new)
             .map_err(status::of)
     }
@@ -384,94 +381,5 @@ fn removed(written: &Written) -> Result<v1::RemoveMemberResponse, Error> {
             reassigned_count: *reassigned_count,
         }),
         other => Err(to_proto::unexpected(other)),
-    }
-}
-
-/// What members are filtered by.
-struct Filter<'a> {
-    role: &'a str,
-    project: &'a str,
-    status: Option<MemberStatus>,
-}
-
-impl Filter<'_> {
-    fn admits(&self, member: &Member, organization: &Organization) -> bool {
-        let role = self.role.is_empty() || self.holds_role(member, organization);
-        let status = self.status.is_none_or(|status| status == member.status);
-        let project = self.project.is_empty() || {
-            let on_project = organization
-                .projects
-                .get(self.project)
-                .is_some_and(|project| !member.roles_on_project(project).is_empty());
-            on_project || member.overrides.contains_key(self.project)
-        };
-        role && status && project
-    }
-
-    /// Whether the member holds the role in the place that the filter is about.
-    fn holds_role(&self, member: &Member, organization: &Organization) -> bool {
-        if self.project.is_empty() && self.role == OWNER_ROLE {
-            return organization.is_owner(member.user.as_str());
-        }
-        let held = if self.project.is_empty() {
-            member.roles.as_slice()
-        } else {
-            let project = organization.projects.get(self.project);
-            project.map_or(&[][..], |project| member.roles_on_project(project))
-        };
-        held.iter().any(|role| role.as_str() == self.role)
-    }
-}
-
-fn list(
-    snapshot: &Snapshot,
-    message: &v1::ListMembersRequest,
-) -> Result<v1::ListMembersResponse, Error> {
-    let organization = snapshot.organization();
-    let status = member_status(message.status)?;
-    let filters = [
-        "members",
-        &message.organization,
-        &message.role,
-        &message.project,
-        &message.status.to_string(),
-    ];
-    let request = PageRequest::parse(message.page_size, &message.page_token, &filters)?;
-    let filter = Filter {
-        role: &message.role,
-        project: &message.project,
-        status,
-    };
-    let after = (
-        Bound::Excluded(UserId::new(request.after.as_str())),
-        Bound::Unbounded,
-    );
-    let members = organization
-        .members
-        .range(after)
-        .map(|(_, member)| member)
-        .filter(|member| filter.admits(member, organization));
-    let page = request.take(members, |member| member.user.to_string());
-    Ok(v1::ListMembersResponse {
-        members: page
-            .items
-            .iter()
-            .map(|member| to_proto::member(member, organization.is_owner(member.user.as_str())))
-            .collect(),
-        revision: token(snapshot.revision()),
-        next_page_token: page.next_page_token,
-    })
-}
-
-fn member_status(given: i32) -> Result<Option<MemberStatus>, Error> {
-    match v1::MemberStatus::try_from(given) {
-        Ok(v1::MemberStatus::Unspecified) => Ok(None),
-        Ok(v1::MemberStatus::Active) => Ok(Some(MemberStatus::Active)),
-        Ok(v1::MemberStatus::Suspended) => Ok(Some(MemberStatus::Suspended)),
-        Err(_) => Err(Error::invalid(vec![Violation::new(
-            "status",
-            Fault::Malformed,
-            "is no member status",
-        )])),
     }
 }

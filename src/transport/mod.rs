@@ -8,7 +8,11 @@
 pub mod authorization_service;
 pub mod caller;
 pub mod from_proto;
+pub mod group_service;
+mod guardrails;
 pub mod health;
+pub mod invitation_service;
+pub mod member_list;
 pub mod member_service;
 pub mod mutation;
 pub mod organization_service;

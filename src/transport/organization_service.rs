@@ -8,8 +8,10 @@ use super::mutation::{accept, reader};
 use super::{from_proto, status, to_proto};
 use crate::application::revision::token;
 use crate::application::{Application, Error, Need, PageRequest, Reader, Written};
+use crate::domain::Refusal;
 use crate::domain::change::Outcome;
 use crate::domain::lifecycle::Founding;
+use crate::domain::transfer::{NewOwner, Reauthentication, TransferOffer};
 use crate::engine::Snapshot;
 use crate::proto::v1;
 use crate::proto::v1::organization_service_server::OrganizationService;
@@ -179,6 +181,152 @@ impl OrganizationService for OrganizationRpc {
             .map(Response::new)
             .map_err(status::of)
     }
+
+    async fn transfer_ownership(
+        &self,
+        request: Request<v1::TransferOwnershipRequest>,
+    ) -> Result<Response<v1::TransferOwnershipResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let need = Need::Member("TransferOwnership", &message.user);
+        let written = self
+            .application
+            .mutate(&message.organization, need, &common, |turn| {
+                turn.organization().transfer_ownership(
+                    turn.catalog(),
+                    &message.user,
+                    turn.actor().as_ref(),
+                    &message.etag,
+                    turn.now,
+                )
+            })
+            .await
+            .map_err(status::of)?;
+        Ok(Response::new(v1::TransferOwnershipResponse {
+            organization: self.written(&written)?,
+            revision: token(written.revision),
+        }))
+    }
+
+    async fn initiate_transfer(
+        &self,
+        request: Request<v1::InitiateTransferRequest>,
+    ) -> Result<Response<v1::InitiateTransferResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let nonce = self.application.world().random();
+        let offer = offer(&message, nonce);
+        let need = if message.user.is_empty() {
+            Need::Organization("TransferOwnership")
+        } else {
+            Need::Member("TransferOwnership", &message.user)
+        };
+        let written = self
+            .application
+            .mutate(&message.organization, need, &common, |turn| {
+                let offer = offer.as_ref().map_err(Clone::clone)?;
+                turn.organization().initiate_transfer(
+                    turn.catalog(),
+                    offer,
+                    turn.actor().as_ref(),
+                    turn.now,
+                )
+            })
+            .await
+            .map_err(status::of)?;
+        let Outcome::Profile(profile) = &written.outcome else {
+            return Err(status::of(to_proto::unexpected(&written.outcome)));
+        };
+        let transfer = profile.transfer.as_ref();
+        // Of what was only tried there is nothing to accept.
+        let link = transfer
+            .filter(|_| !common.validate_only)
+            .map(|transfer| self.application.transfer_token(&profile.id, transfer));
+        Ok(Response::new(v1::InitiateTransferResponse {
+            transfer: transfer.map(to_proto::transfer),
+            revision: token(written.revision),
+            token: link.unwrap_or_default(),
+        }))
+    }
+
+    async fn accept_transfer(
+        &self,
+        request: Request<v1::AcceptTransferRequest>,
+    ) -> Result<Response<v1::AcceptTransferResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let new = NewOwner {
+            user: message.user,
+            email: message.email,
+            display_name: message.display_name,
+        };
+        let (organization, link) = (&message.organization, &message.token);
+        let written = self
+            .application
+            .answer_transfer(organization, link, &common, |turn, claim| {
+                turn.organization()
+                    .accept_transfer(turn.catalog(), claim, &new, turn.now)
+            })
+            .await
+            .map_err(status::of)?;
+        Ok(Response::new(v1::AcceptTransferResponse {
+            organization: self.written(&written)?,
+            revision: token(written.revision),
+        }))
+    }
+
+    async fn decline_transfer(
+        &self,
+        request: Request<v1::DeclineTransferRequest>,
+    ) -> Result<Response<v1::DeclineTransferResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let (organization, link) = (&message.organization, &message.token);
+        let written = self
+            .application
+            .answer_transfer(organization, link, &common, |turn, claim| {
+                turn.organization()
+                    .decline_transfer(turn.catalog(), claim, turn.now)
+            })
+            .await
+            .map_err(status::of)?;
+        Ok(Response::new(v1::DeclineTransferResponse {
+            revision: token(written.revision),
+        }))
+    }
+
+    async fn cancel_transfer(
+        &self,
+        request: Request<v1::CancelTransferRequest>,
+    ) -> Result<Response<v1::CancelTransferResponse>, Status> {
+        let (message, common) = accept(request)?;
+        let need = Need::Organization("TransferOwnership");
+        let written = self
+            .application
+            .mutate(&message.organization, need, &common, |turn| {
+                let actor = turn.actor();
+                turn.organization()
+                    .cancel_transfer(turn.catalog(), actor.as_ref(), turn.now)
+            })
+            .await
+            .map_err(status::of)?;
+        Ok(Response::new(v1::CancelTransferResponse {
+            revision: token(written.revision),
+        }))
+    }
+
+    async fn get_transfer(
+        &self,
+        request: Request<v1::GetTransferRequest>,
+    ) -> Result<Response<v1::GetTransferResponse>, Status> {
+        let reader = reader(&request)?;
+        let message = request.into_inner();
+        let (transfer, revision) = self
+            .application
+            .pending_transfer(&message.organization, &reader, &message.at_least)
+            .await
+            .map_err(status::of)?;
+        Ok(Response::new(v1::GetTransferResponse {
+            transfer: Some(to_proto::transfer(&transfer)),
+            revision: token(revision),
+        }))
+    }
 }
 
 async fn list_for_user(
@@ -214,6 +362,24 @@ async fn list_for_user(
         memberships: page.items.iter().map(membership).collect(),
         revision: token(revision),
         next_page_token: page.next_page_token,
+    })
+}
+
+fn offer(message: &v1::InitiateTransferRequest, nonce: [u8; 16]) -> Result<TransferOffer, Refusal> {
+    let given = message.reauthentication.as_ref();
+    let time = given.and_then(|given| given.time.as_ref());
+    let at = from_proto::moment("reauthentication.time", time)?;
+    // Without a time it proves nothing.
+    let reauthentication = given.zip(at).map(|(given, at)| Reauthentication {
+        user: given.user.clone(),
+        at,
+    });
+    Ok(TransferOffer {
+        user: message.user.clone(),
+        email: message.email.clone(),
+        reauthentication,
+        nonce,
+        etag: message.etag.clone(),
     })
 }
 

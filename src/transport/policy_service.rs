@@ -1,4 +1,4 @@
-//! `PolicyService`: catalogs, compiled policies, and the export.
+//! `PolicyService`: catalogs, compiled policies, the export, and guardrails.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use futures_util::{Stream, stream};
 use tonic::{Request, Response, Status};
 
 use super::mutation::reader;
-use super::{from_proto, status, to_proto};
+use super::{from_proto, guardrails, status, to_proto};
 use crate::application::revision::token;
 use crate::application::{Application, Error, Need, PageRequest};
 use crate::domain::Refusal;
@@ -111,7 +111,11 @@ impl PolicyService for PolicyRpc {
             .filter(|policy| policy.id > paging.after);
         let page = paging.take(rest, |policy| policy.id.clone());
         Ok(Response::new(v1::ListPoliciesResponse {
-            policies: page.items.into_iter().map(policy).collect(),
+            policies: page
+                .items
+                .into_iter()
+                .map(|found| policy(&snapshot, found))
+                .collect(),
             revision: token(snapshot.revision()),
             next_page_token: page.next_page_token,
         }))
@@ -145,6 +149,41 @@ impl PolicyService for PolicyRpc {
         Ok(Response::new(Box::pin(stream::iter(
             chunks.into_iter().map(Ok),
         ))))
+    }
+
+    async fn create_guardrail(
+        &self,
+        request: Request<v1::CreateGuardrailRequest>,
+    ) -> Result<Response<v1::CreateGuardrailResponse>, Status> {
+        guardrails::create(&self.application, request).await
+    }
+
+    async fn get_guardrail(
+        &self,
+        request: Request<v1::GetGuardrailRequest>,
+    ) -> Result<Response<v1::GetGuardrailResponse>, Status> {
+        guardrails::get(&self.application, request).await
+    }
+
+    async fn list_guardrails(
+        &self,
+        request: Request<v1::ListGuardrailsRequest>,
+    ) -> Result<Response<v1::ListGuardrailsResponse>, Status> {
+        guardrails::list(&self.application, request).await
+    }
+
+    async fn update_guardrail(
+        &self,
+        request: Request<v1::UpdateGuardrailRequest>,
+    ) -> Result<Response<v1::UpdateGuardrailResponse>, Status> {
+        guardrails::update(&self.application, request).await
+    }
+
+    async fn delete_guardrail(
+        &self,
+        request: Request<v1::DeleteGuardrailRequest>,
+    ) -> Result<Response<v1::DeleteGuardrailResponse>, Status> {
+        guardrails::delete(&self.application, request).await
     }
 }
 
@@ -224,24 +263,35 @@ fn chunks(text: &str) -> Vec<String> {
     chunks
 }
 
-fn policy(policy: PolicyText) -> v1::Policy {
-    let (origin, role, reason) = match policy.source {
-        PolicySource::Role(role) => (v1::PolicyOrigin::Role, role.to_string(), String::new()),
-        PolicySource::ProjectRole(role) => (
-            v1::PolicyOrigin::ProjectRole,
-            role.to_string(),
-            String::new(),
-        ),
-        PolicySource::Permissions => (v1::PolicyOrigin::Permissions, String::new(), String::new()),
-        PolicySource::Rule { reason, .. } => (v1::PolicyOrigin::Rule, String::new(), reason),
-    };
-    v1::Policy {
+fn policy(snapshot: &Snapshot, policy: PolicyText) -> v1::Policy {
+    let mut told = v1::Policy {
         id: policy.id,
         cedar: policy.text,
-        origin: origin.into(),
-        role,
-        reason,
-    }
+        ..v1::Policy::default()
+    };
+    let origin = match policy.source {
+        PolicySource::Role(role) => {
+            told.role = role.to_string();
+            v1::PolicyOrigin::Role
+        }
+        PolicySource::ProjectRole(role) => {
+            told.role = role.to_string();
+            v1::PolicyOrigin::ProjectRole
+        }
+        PolicySource::Permissions => v1::PolicyOrigin::Permissions,
+        PolicySource::Guardrail(id) => {
+            let guardrail = snapshot.organization().guardrails.get(id.as_str());
+            told.guardrail = id.to_string();
+            told.reason = guardrail.map_or_else(String::new, |found| found.description.clone());
+            v1::PolicyOrigin::Guardrail
+        }
+        PolicySource::Rule { reason, .. } => {
+            told.reason = reason;
+            v1::PolicyOrigin::Rule
+        }
+    };
+    told.origin = origin.into();
+    told
 }
 
 fn catalog(catalog: &Arc<Catalog>) -> v1::Catalog {

@@ -12,7 +12,9 @@ use tonic_health::pb::health_server::HealthServer;
 
 use super::authorization_service::AuthorizationRpc;
 use super::caller::Authenticator;
+use super::group_service::GroupRpc;
 use super::health::{HealthRpc, Readiness};
+use super::invitation_service::InvitationRpc;
 use super::member_service::MemberRpc;
 use super::organization_service::OrganizationRpc;
 use super::policy_service::PolicyRpc;
@@ -23,6 +25,10 @@ use crate::application::Application;
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::v1::authorization_service_server::{
     AuthorizationServiceServer, SERVICE_NAME as AUTHORIZATION,
+};
+use crate::proto::v1::group_service_server::{GroupServiceServer, SERVICE_NAME as GROUP};
+use crate::proto::v1::invitation_service_server::{
+    InvitationServiceServer, SERVICE_NAME as INVITATION,
 };
 use crate::proto::v1::member_service_server::{MemberServiceServer, SERVICE_NAME as MEMBER};
 use crate::proto::v1::organization_service_server::{
@@ -94,6 +100,8 @@ fn router(
 ) -> Result<tonic::transport::server::Router, ServeError> {
     let services = Arc::from([
         AUTHORIZATION,
+        GROUP,
+        INVITATION,
         MEMBER,
         ORGANIZATION,
         POLICY,
@@ -128,6 +136,14 @@ fn router(
         .add_service(guarded!(
             AuthorizationServiceServer,
             AuthorizationRpc::new(Arc::clone(&application), readiness.clone())
+        ))
+        .add_service(guarded!(
+            GroupServiceServer,
+            GroupRpc::new(Arc::clone(&application))
+        ))
+        .add_service(guarded!(
+            InvitationServiceServer,
+            InvitationRpc::new(Arc::clone(&application))
         ))
         .add_service(guarded!(
             MemberServiceServer,

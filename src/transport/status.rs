@@ -13,6 +13,7 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use crate::application::Error;
 use crate::domain::Refusal;
+use crate::domain::change::RowRefusal;
 use crate::domain::refusal::{Fault, Violation};
 use crate::proto::v1::ErrorReason;
 use crate::store::CommitError;
@@ -89,6 +90,24 @@ pub fn as_message(status: &Status) -> tonic_types::pb::Status {
         .ok()
         .filter(|decoded| decoded.code != 0)
         .unwrap_or_else(plain)
+}
+
+/// The status of a refused row of a bulk request, as the single request would have it.
+/// The answer is remembered by the reason's name; a test holds the codes to those of
+/// [`of`].
+pub fn of_row(refusal: &RowRefusal) -> tonic_types::pb::Status {
+    let reason = reason_of(&refusal.reason);
+    let code = match reason {
+        ErrorReason::Invalid => Code::InvalidArgument,
+        ErrorReason::NotFound => Code::NotFound,
+        ErrorReason::AlreadyExists => Code::AlreadyExists,
+        ErrorReason::ExceedsGrantor | ErrorReason::OwnershipNotGiven => Code::PermissionDenied,
+        ErrorReason::LimitReached | ErrorReason::SeatsTaken | ErrorReason::TooFast => {
+            Code::ResourceExhausted
+        }
+        _ => Code::FailedPrecondition,
+    };
+    as_message(&with_details(code, &refusal.message, details(reason)))
 }
 
 /// The one answer to every caller who is not recognised.
@@ -193,6 +212,7 @@ fn classify(error: &Error) -> (Code, ErrorReason) {
     match error {
         Error::Refused(refusal) => classify_refusal(refusal),
         Error::RevisionNotReached(_) => (Code::Unavailable, ErrorReason::RevisionNotReached),
+        Error::OwnerMissing(_) => (Code::DataLoss, ErrorReason::OwnerMissing),
         Error::RequestIdReused(_) => (Code::Aborted, ErrorReason::RequestIdReused),
         Error::ConcurrentChange => (Code::Aborted, ErrorReason::ConcurrentChange),
         Error::BatchTooLarge { .. } => (Code::InvalidArgument, ErrorReason::BatchTooLarge),
@@ -206,9 +226,16 @@ fn classify(error: &Error) -> (Code, ErrorReason) {
 
 /// The reason has the refusal's own name; a test holds every one to it.
 fn classify_refusal(refusal: &Refusal) -> (Code, ErrorReason) {
-    let name = format!("{PREFIX}{}", refusal.reason());
-    let reason = ErrorReason::from_str_name(&name).unwrap_or(ErrorReason::Internal);
-    let code = match refusal {
+    (code_of(refusal), reason_of(refusal.reason()))
+}
+
+fn reason_of(name: &str) -> ErrorReason {
+    ErrorReason::from_str_name(&format!("{PREFIX}{name}")).unwrap_or(ErrorReason::Internal)
+}
+
+fn code_of(refusal: &Refusal) -> Code {
+    match refusal {
+        Refusal::Row { refusal, .. } => code_of(refusal),
         Refusal::Invalid(_) | Refusal::BadLink => Code::InvalidArgument,
         Refusal::NotFound { .. } => Code::NotFound,
         Refusal::AlreadyExists { .. } => Code::AlreadyExists,
@@ -240,8 +267,7 @@ fn classify_refusal(refusal: &Refusal) -> (Code, ErrorReason) {
         | Refusal::NoTransfer
         | Refusal::TokenStatus { .. }
         | Refusal::MemberKind { .. } => Code::FailedPrecondition,
-    };
-    (code, reason)
+    }
 }
 
 fn classify_commit(problem: &CommitError) -> (Code, ErrorReason) {
@@ -270,6 +296,52 @@ fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::identifiers::UserId;
+
+    #[test]
+    fn a_row_has_the_code_and_the_reason_of_the_single_request() {
+        let (feature, plan) = ("invitations".to_owned(), "free".to_owned());
+        let (kind, id, what, limit) = ("project", "p".to_owned(), "w", 1);
+        for refusal in [
+            Refusal::Invalid(Vec::new()),
+            Refusal::NotFound {
+                kind,
+                id: id.clone(),
+            },
+            Refusal::AlreadyExists {
+                kind,
+                id: id.clone(),
+            },
+            Refusal::OwnershipNotGiven,
+            Refusal::ExceedsGrantor {
+                actor: id.clone(),
+                what: id.clone(),
+                missing: Vec::new(),
+            },
+            Refusal::LimitReached { what, limit },
+            Refusal::TooFast { what, limit },
+            Refusal::SeatsTaken {
+                used: 1,
+                limit,
+                plan: plan.clone(),
+            },
+            Refusal::NotOffered(what),
+            Refusal::PlanLacksFeature { plan, feature },
+            Refusal::ProjectArchived(id.clone()),
+            Refusal::NothingToOverride {
+                user: UserId::new("u"),
+                project: id,
+            },
+        ] {
+            let row = of_row(&RowRefusal {
+                reason: refusal.reason().to_owned(),
+                message: refusal.to_string(),
+            });
+            let single = as_message(&of(Error::Refused(refusal.clone())));
+            assert_eq!((row.code, &row.message), (single.code, &single.message));
+            assert_eq!(row.details.first(), single.details.first(), "{refusal:?}");
+        }
+    }
 
     #[test]
     fn what_went_wrong_inside_is_never_sent() {

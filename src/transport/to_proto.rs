@@ -8,10 +8,10 @@ use crate::application::revision::token;
 use crate::application::{Checked, Error, Written};
 use crate::domain::catalog::{Action, ActionIndex, Catalog, Level};
 use crate::domain::change::{Outcome, etag};
-use crate::domain::identifiers::{ActionId, RoleId};
+use crate::domain::identifiers::{ActionId, ProjectId, RoleId, UserId};
 use crate::domain::organization::{
-    Member, MemberKind, MemberStatus, Moment, Organization, Override, Profile, Project,
-    RegisteredResource, Role, Version,
+    Group, Invitation, InvitationStatus, Member, MemberKind, MemberStatus, Moment, Organization,
+    Override, Profile, Project, RegisteredResource, Role, Transfer, TransferTarget, Version,
 };
 use crate::domain::period::Period;
 use crate::domain::permissions::{Permissions, When};
@@ -23,6 +23,53 @@ pub fn timestamp(moment: Moment) -> Timestamp {
     let seconds = moment.0.div_euclid(1_000);
     let nanos = i32::try_from(moment.0.rem_euclid(1_000)).unwrap_or_default() * 1_000_000;
     Timestamp { seconds, nanos }
+}
+
+/// A group.
+pub fn group(group: &Group) -> v1::Group {
+    v1::Group {
+        id: group.id.to_string(),
+        display_name: group.display_name.clone(),
+        description: group.description.clone(),
+        roles: ids(&group.roles),
+        project_roles: project_roles(&group.project_roles),
+        max_token_age: group.max_token_age.map(|age| prost_types::Duration {
+            seconds: age.div_euclid(1_000),
+            nanos: i32::try_from(age.rem_euclid(1_000)).unwrap_or_default() * 1_000_000,
+        }),
+        period: period(&group.period),
+        create_time: Some(timestamp(group.created_at)),
+        etag: etag(group.version),
+    }
+}
+
+/// A member as a group sees them; nothing if they are not in it.
+pub fn group_member(member: &Member, group: &str) -> Option<v1::GroupMember> {
+    member.groups.get(group).map(|held| v1::GroupMember {
+        user: member.user.to_string(),
+        display_name: member.display_name.clone(),
+        status: member_status(member.status).into(),
+        period: period(held),
+        etag: etag(member.version),
+    })
+}
+
+fn member_status(status: MemberStatus) -> v1::MemberStatus {
+    match status {
+        MemberStatus::Active => v1::MemberStatus::Active,
+        MemberStatus::Suspended => v1::MemberStatus::Suspended,
+    }
+}
+
+fn project_roles(roles: &BTreeMap<ProjectId, Vec<RoleId>>) -> Vec<v1::ProjectRoles> {
+    roles
+        .iter()
+        .map(|(project, roles)| v1::ProjectRoles {
+            project: project.to_string(),
+            roles: ids(roles),
+            role_periods: Vec::new(),
+        })
+        .collect()
 }
 
 /// An answer to a check.
@@ -66,6 +113,8 @@ fn reason(reason: Reason) -> v1::Reason {
         ReasonCode::ConditionFailed => v1::ReasonCode::ConditionFailed,
         ReasonCode::Plan => v1::ReasonCode::Plan,
         ReasonCode::TeamRule => v1::ReasonCode::TeamRule,
+        ReasonCode::Guardrail => v1::ReasonCode::Guardrail,
+        ReasonCode::GuardrailPermits => v1::ReasonCode::GuardrailPermits,
         ReasonCode::PolicyError => v1::ReasonCode::PolicyError,
     };
     v1::Reason {
@@ -91,17 +140,28 @@ pub fn organization(profile: &Profile, members: usize) -> v1::Organization {
     }
 }
 
+/// An offer of the ownership.
+pub fn transfer(transfer: &Transfer) -> v1::Transfer {
+    let (user, email) = match &transfer.target {
+        TransferTarget::Member { user, .. } => (user.to_string(), String::new()),
+        TransferTarget::Address(address) => (String::new(), address.clone()),
+    };
+    v1::Transfer {
+        user,
+        email,
+        initiated_by: transfer.initiated_by.to_string(),
+        initiate_time: Some(timestamp(transfer.initiated_at)),
+        expire_time: Some(timestamp(transfer.expires_at)),
+    }
+}
+
 /// A member; `owner` tells whether they own the organization.
 pub fn member(member: &Member, owner: bool) -> v1::Member {
-    let status = match member.status {
-        MemberStatus::Active => v1::MemberStatus::Active,
-        MemberStatus::Suspended => v1::MemberStatus::Suspended,
-    };
     v1::Member {
         user: member.user.to_string(),
         display_name: member.display_name.clone(),
         email: member.email.clone(),
-        status: status.into(),
+        status: member_status(member.status).into(),
         roles: ids(&member.roles),
         owner,
         project_roles: member
@@ -137,13 +197,85 @@ pub fn member(member: &Member, owner: bool) -> v1::Member {
             .collect(),
         period: period(&member.period),
         role_periods: role_periods(&member.periods.roles),
-        added_by: member
-            .added_by
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
+        added_by: user(member.added_by.as_ref()),
         last_active_time: member.last_active_at.map(timestamp),
+        invitation: String::new(),
     }
+}
+
+/// An invitation as a list of members shows it: the member that may be.
+pub fn invited_member(invitation: &Invitation, now: Moment) -> v1::Member {
+    let told = self::invitation(invitation, now);
+    let status = if invitation.has_expired(now) {
+        v1::MemberStatus::InvitationExpired
+    } else {
+        v1::MemberStatus::Pending
+    };
+    v1::Member {
+        invitation: told.id,
+        email: told.email,
+        display_name: told.display_name,
+        status: status.into(),
+        kind: v1::MemberKind::Person.into(),
+        roles: told.roles,
+        project_roles: told.project_roles,
+        overrides: told.overrides,
+        period: told.period,
+        added_by: told.invited_by,
+        etag: told.etag,
+        ..Default::default()
+    }
+}
+
+/// An invitation as it is at a moment. Its link is no part of it.
+pub fn invitation(invitation: &Invitation, now: Moment) -> v1::Invitation {
+    v1::Invitation {
+        id: invitation.id.to_string(),
+        email: invitation.email.clone(),
+        display_name: invitation.display_name.clone(),
+        roles: ids(&invitation.roles),
+        project_roles: invitation
+            .project_roles
+            .iter()
+            .map(|(project, roles)| v1::ProjectRoles {
+                project: project.to_string(),
+                roles: ids(roles),
+                role_periods: Vec::new(),
+            })
+            .collect(),
+        overrides: invitation
+            .overrides
+            .iter()
+            .map(|(project, replaced)| project_override(project.as_str(), replaced))
+            .collect(),
+        period: period(&invitation.period),
+        message: invitation.message.clone(),
+        status: invitation_status(invitation, now).into(),
+        invited_by: user(invitation.invited_by.as_ref()),
+        create_time: Some(timestamp(invitation.created_at)),
+        sent_time: Some(timestamp(invitation.sent_at)),
+        times_sent: invitation.times_sent,
+        expire_time: Some(timestamp(invitation.expires_at)),
+        accepted_by: user(invitation.accepted_by.as_ref()),
+        close_time: invitation.closed_at.map(timestamp),
+        etag: etag(invitation.version),
+    }
+}
+
+/// What became of an invitation by a moment.
+pub fn invitation_status(invitation: &Invitation, now: Moment) -> v1::InvitationStatus {
+    match invitation.status {
+        InvitationStatus::Pending if invitation.has_expired(now) => v1::InvitationStatus::Expired,
+        InvitationStatus::Pending => v1::InvitationStatus::Pending,
+        InvitationStatus::Accepted => v1::InvitationStatus::Accepted,
+        InvitationStatus::Revoked => v1::InvitationStatus::Revoked,
+        InvitationStatus::Declined => v1::InvitationStatus::Declined,
+    }
+}
+
+/// A user who may be nobody.
+fn user(user: Option<&UserId>) -> String {
+    user.map(ToString::to_string).unwrap_or_default()
 }
 
 /// A kind of member.
@@ -341,7 +473,7 @@ pub fn written_member(
 
 /// An outcome of another kind than its use case has, which is a fault inside.
 pub fn unexpected(outcome: &Outcome) -> Error {
-    Error::UnexpectedOutcome(format!("{outcome:?}").chars().take(64).collect())
+    Error::unexpected(outcome)
 }
 
 fn ids(roles: &[RoleId]) -> Vec<String> {

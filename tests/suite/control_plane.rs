@@ -146,7 +146,16 @@ pub async fn nursery(daemon: &Daemon, organization: &str) {
         id: "b2",
         owner: "ann"
     }));
+    make!(policies.create_guardrail(CreateGuardrailRequest {
+        guardrail_id: "frost",
+        description: "Nothing is harvested in the shed.",
+        text: FROST
+    }));
 }
+
+/// The guardrail of a [`nursery`].
+const FROST: &str =
+    r#"forbid (principal, action == Action::"HarvestBed", resource in Project::"shed");"#;
 
 /// All there is to read of an organization, without revisions.
 pub async fn picture(daemon: &Daemon, organization: &str) -> String {
@@ -177,6 +186,7 @@ pub async fn picture(daemon: &Daemon, organization: &str) -> String {
             })),
             read!(resources.list_resources(ListResourcesRequest {})),
             read!(policies.list_policies(ListPoliciesRequest { page_size: 1_000 })),
+            read!(policies.list_guardrails(ListGuardrailsRequest {})),
         )
     )
 }
@@ -191,6 +201,7 @@ enum Of {
     Role(&'static str),
     Project(&'static str),
     Resource(&'static str),
+    Guardrail(&'static str),
 }
 
 /// The etag of a record as it is.
@@ -252,6 +263,18 @@ async fn etag(daemon: &Daemon, organization: &str, of: Of) -> String {
             };
             ok!(daemon.resources.get_resource(request))
                 .resource
+                .expect("it")
+                .etag
+        }
+        Of::Guardrail(guardrail) => {
+            let guardrail = guardrail.to_owned();
+            let request = v1::GetGuardrailRequest {
+                organization,
+                guardrail,
+                at_least,
+            };
+            ok!(daemon.policies.get_guardrail(request))
+                .guardrail
                 .expect("it")
                 .etag
         }
@@ -335,6 +358,9 @@ pub fn changes(organization: &str) -> Vec<Case> {
         ResourceService.TransferResource, Of::Resource("b1"), TransferResourceRequest { r#type: bed(), id: "b1", owner: "bea" };
         ResourceService.MoveResource, Of::Resource("b1"), MoveResourceRequest { r#type: bed(), id: "b1" };
         ResourceService.ReassignResources, Of::None, ReassignResourcesRequest { from_owner: "ann", to_owner: "bea" };
+        PolicyService.CreateGuardrail, Of::None, CreateGuardrailRequest { guardrail_id: "thaw", text: FROST };
+        PolicyService.UpdateGuardrail, Of::Guardrail("frost"), UpdateGuardrailRequest { guardrail: "frost", description: "Cold.", text: FROST };
+        PolicyService.DeleteGuardrail, Of::Guardrail("frost"), DeleteGuardrailRequest { guardrail: "frost" };
         ResourceService.UnregisterResource, Of::Resource("b1"), UnregisterResourceRequest { r#type: bed(), id: "b1" };
     };
     let found = v1::CreateOrganizationRequest {
@@ -554,9 +580,16 @@ async fn a_request_id_is_refused_for_another_body_and_another_method() {
             position(&daemon, &organization),
         );
 
-        let body = ["etag", "display_name", "id", "to_owner", "user"]
-            .into_iter()
-            .find(|field| case.message.descriptor().get_field_by_name(field).is_some());
+        let body = [
+            "etag",
+            "display_name",
+            "id",
+            "to_owner",
+            "user",
+            "description",
+        ]
+        .into_iter()
+        .find(|field| case.message.descriptor().get_field_by_name(field).is_some());
         let other_body = case.with(body.expect("a field"), "other");
         let refused = other_body.send(&daemon).await.expect_err(case.method);
         assert_is(&refused, Code::Aborted, "REQUEST_ID_REUSED");

@@ -10,7 +10,7 @@ use prost_reflect::{DescriptorPool, MessageDescriptor, MethodDescriptor};
 use roster::application::{Actor, Caller, Need, Request as Common, Turn};
 use roster::domain::change::{Change, Event, Outcome, RecordChange, Target};
 use roster::domain::identifiers::{OrganizationId, UserId};
-use roster::domain::organization::{Organization, RegisteredResource, ResourceKey};
+use roster::domain::organization::{Moment, Organization, RegisteredResource, ResourceKey};
 use roster::proto::{FILE_DESCRIPTOR_SET, v1};
 use roster::store::memory::MemoryStore;
 use roster::store::{
@@ -27,7 +27,9 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::harness::{Daemon, KEY, as_actor, owned, question, reason, violations};
+use crate::attacks;
+use crate::attacks::owners::ownerless;
+use crate::harness::{Daemon, KEY, NOW, as_actor, owned, question, reason, violations};
 
 /// Sends and receives messages as the bytes they are.
 #[derive(Clone, Copy, Default)]
@@ -140,6 +142,24 @@ const RPCS: &[(&str, Does)] = &[
     ("AuthorizationService/IsAuthorized", Reads),
     ("AuthorizationService/BatchIsAuthorized", Reads),
     ("AuthorizationService/StreamIsAuthorized", Reads),
+    ("GroupService/CreateGroup", Changes),
+    ("GroupService/GetGroup", Reads),
+    ("GroupService/ListGroups", Lists),
+    ("GroupService/UpdateGroup", Edits),
+    ("GroupService/DeleteGroup", Edits),
+    ("GroupService/AddGroupMember", Edits),
+    ("GroupService/RemoveGroupMember", Edits),
+    ("GroupService/ListGroupMembers", Lists),
+    ("GroupService/SetGroupProjectRoles", Edits),
+    ("InvitationService/AcceptInvitation", Changes),
+    ("InvitationService/BulkCreateInvitations", Changes),
+    ("InvitationService/CopyInvitationLink", Changes),
+    ("InvitationService/CreateInvitation", Changes),
+    ("InvitationService/DeclineInvitation", Changes),
+    ("InvitationService/GetInvitation", Reads),
+    ("InvitationService/ListInvitations", Lists),
+    ("InvitationService/ResendInvitation", Edits),
+    ("InvitationService/RevokeInvitation", Edits),
     ("MemberService/AddMember", Changes),
     ("MemberService/GetMember", Reads),
     ("MemberService/ListMembers", Lists),
@@ -159,10 +179,21 @@ const RPCS: &[(&str, Does)] = &[
     ("OrganizationService/UpdateOrganization", Edits),
     ("OrganizationService/SetPlan", Edits),
     ("OrganizationService/DeleteOrganization", Edits),
+    ("OrganizationService/TransferOwnership", Edits),
+    ("OrganizationService/InitiateTransfer", Edits),
+    ("OrganizationService/AcceptTransfer", Changes),
+    ("OrganizationService/DeclineTransfer", Changes),
+    ("OrganizationService/CancelTransfer", Changes),
+    ("OrganizationService/GetTransfer", Reads),
     ("PolicyService/ListCatalogs", Lists),
     ("PolicyService/GetCatalog", Reads),
     ("PolicyService/ListPolicies", Lists),
     ("PolicyService/ExportPolicies", Reads),
+    ("PolicyService/CreateGuardrail", Changes),
+    ("PolicyService/GetGuardrail", Reads),
+    ("PolicyService/ListGuardrails", Lists),
+    ("PolicyService/UpdateGuardrail", Edits),
+    ("PolicyService/DeleteGuardrail", Edits),
     ("ProjectService/CreateProject", Changes),
     ("ProjectService/GetProject", Reads),
     ("ProjectService/ListProjects", Lists),
@@ -332,7 +363,7 @@ async fn health_is_told_to_everybody_for_the_whole_and_for_each_service() {
         .services()
         .map(|service| service.full_name().to_owned())
         .collect();
-    assert_eq!(services.len(), 7);
+    assert_eq!(services.len(), 9);
     for service in services.iter().map(String::as_str).chain([""]) {
         let answer = health.check(health_of(service)).await.expect("an answer");
         assert_eq!(answer.into_inner().status(), ServingStatus::Serving);
@@ -725,19 +756,135 @@ async fn provoke(daemon: &Daemon, store: &FailingStore, wanted: v1::ErrorReason)
     Some(match wanted {
         E::Unspecified => panic!("never sent"),
         // Wait for their rows.
-        E::Policy => return None,
-        E::LinkInvalid
-        | E::LinkExpired
-        | E::LinkRevoked
-        | E::LinkSuperseded
-        | E::LinkUsed
-        | E::LinkDeclined
-        | E::WrongAddress
-        | E::GrantorLost
-        | E::InvitationStatus
-        | E::SeatsTaken
-        | E::TooFast => return None,
-        E::ReauthenticationNeeded | E::TransferTarget | E::NoTransfer => return None,
+        E::Policy => refused!(policies.create_guardrail(v1::CreateGuardrailRequest {
+            organization: "acme".to_owned(),
+            text: "forbid".to_owned(),
+            ..Default::default()
+        })),
+        E::LinkInvalid => {
+            refused!(invitations.accept_invitation(attacks::accept("x", "dan", "d@x.example")))
+        }
+        E::LinkExpired => {
+            let (_, token) = attacks::invited(daemon, "expired@x.example", &[]).await;
+            daemon.world.set(Moment(NOW.0 + attacks::THREE_DAYS));
+            let refused = refused!(invitations.decline_invitation(attacks::decline(&token)));
+            daemon.world.set(NOW);
+            refused
+        }
+        E::LinkRevoked => {
+            let (id, token) = attacks::invited(daemon, "revoked@x.example", &[]).await;
+            let revoked = daemon
+                .invitations()
+                .revoke_invitation(attacks::revoke(&id))
+                .await;
+            revoked.expect("revoked");
+            refused!(invitations.decline_invitation(attacks::decline(&token)))
+        }
+        E::LinkSuperseded => {
+            let (id, token) = attacks::invited(daemon, "superseded@x.example", &[]).await;
+            let again = daemon
+                .invitations()
+                .resend_invitation(attacks::resend(&id))
+                .await;
+            again.expect("sent again");
+            refused!(invitations.decline_invitation(attacks::decline(&token)))
+        }
+        E::LinkUsed => {
+            let (_, token) = attacks::invited(daemon, "used@x.example", &[]).await;
+            attacks::join(daemon, &token, "used", "used@x.example").await;
+            refused!(invitations.decline_invitation(attacks::decline(&token)))
+        }
+        E::LinkDeclined => {
+            let (_, token) = attacks::invited(daemon, "declined@x.example", &[]).await;
+            let declined = daemon
+                .invitations()
+                .decline_invitation(attacks::decline(&token))
+                .await;
+            declined.expect("declined");
+            refused!(invitations.decline_invitation(attacks::decline(&token)))
+        }
+        E::WrongAddress => {
+            let (_, token) = attacks::invited(daemon, "right@x.example", &[]).await;
+            let wrong = attacks::accept(&token, "dan", "wrong@x.example");
+            refused!(invitations.accept_invitation(wrong))
+        }
+        E::GrantorLost => {
+            daemon.add("acme", "gus", &["head-gardener"]).await;
+            let sending = attacks::create(attacks::new("lost@x.example", &["gardener"]));
+            let sent = daemon
+                .invitations()
+                .create_invitation(as_actor("gus", sending))
+                .await;
+            let (_, token) = attacks::sent_as(sent.expect("sent").into_inner());
+            attacks::suspend(daemon, "gus").await;
+            let accepting = attacks::accept(&token, "dan", "lost@x.example");
+            refused!(invitations.accept_invitation(accepting))
+        }
+        E::InvitationStatus => {
+            let (id, _) = attacks::invited(daemon, "closed@x.example", &[]).await;
+            let revoked = daemon
+                .invitations()
+                .revoke_invitation(attacks::revoke(&id))
+                .await;
+            revoked.expect("revoked");
+            refused!(invitations.revoke_invitation(attacks::revoke(&id)))
+        }
+        E::SeatsTaken => {
+            daemon.found("sill", "greenhouse").await;
+            let plan = v1::SetPlanRequest {
+                organization: "sill".to_owned(),
+                plan: "window-sill".to_owned(),
+                ..Default::default()
+            };
+            let set = daemon.organizations().set_plan(plan).await;
+            set.expect("the plan is set");
+            daemon.add("sill", "ann", &[]).await;
+            daemon.add("sill", "bea", &[]).await;
+            refused!(members.add_member(v1::AddMemberRequest {
+                organization: "sill".to_owned(),
+                ..member("dan", &[])
+            }))
+        }
+        E::TooFast => {
+            let (id, _) = attacks::invited(daemon, "often@x.example", &[]).await;
+            for _ in 0..4 {
+                let again = daemon
+                    .invitations()
+                    .resend_invitation(attacks::resend(&id))
+                    .await;
+                again.expect("sent again");
+            }
+            refused!(invitations.resend_invitation(attacks::resend(&id)))
+        }
+        E::ReauthenticationNeeded => {
+            daemon.found("two", "hypervisor-io").await;
+            daemon.add("two", "ada", &["admin"]).await;
+            let request = v1::InitiateTransferRequest {
+                organization: "two".to_owned(),
+                user: "ada".to_owned(),
+                ..Default::default()
+            };
+            refused!(organizations.initiate_transfer(as_actor("owner", request)))
+        }
+        E::TransferTarget => {
+            refused!(
+                organizations.transfer_ownership(v1::TransferOwnershipRequest {
+                    organization: "acme".to_owned(),
+                    user: "owner".to_owned(),
+                    ..Default::default()
+                })
+            )
+        }
+        E::NoTransfer => refused!(organizations.cancel_transfer(v1::CancelTransferRequest {
+            organization: "acme".to_owned(),
+            ..Default::default()
+        })),
+        E::OwnerMissing => {
+            let broken = ownerless().await;
+            let refused = broken.everybody("acme").await;
+            broken.stop().await;
+            refused.expect_err("not served")
+        }
         E::TokenStatus | E::MemberKind => return None,
         E::PermissionDenied => refused!(members.suspend_member(as_actor(
             "bea",

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use roster::app;
-use roster::application::Application;
+use roster::application::{Application, Links};
 use roster::domain::organization::Moment;
 use roster::engine::CompiledCatalog;
 use roster::proto::v1;
@@ -27,6 +27,9 @@ use tonic_types::StatusExt;
 
 /// The key of every daemon in these tests.
 pub const KEY: &str = "roster_operator_test_0123456789abcdef0123456789abcdef";
+
+/// What every daemon in these tests signs links with.
+pub const LINK_KEY: [u8; 32] = [7; 32];
 
 /// When these tests take place.
 pub const NOW: Moment = Moment(1_790_000_000_000);
@@ -78,9 +81,10 @@ impl Daemon {
     /// A daemon on a store.
     pub async fn start_on(store: Arc<dyn Store>) -> Self {
         let world = Arc::new(StillWorld::at(NOW));
-        let application =
-            Application::start(catalogs(), Arc::clone(&store), Arc::clone(&world) as _)
-                .expect("the store is served");
+        let kept = Arc::clone(&store);
+        let links = Links::new(&LINK_KEY);
+        let application = Application::start(catalogs(), store, Arc::clone(&world) as _, links)
+            .expect("the store is served");
         let application = Arc::new(application);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound address");
@@ -106,7 +110,7 @@ impl Daemon {
         Self {
             world,
             application,
-            store,
+            store: kept,
             channel,
             stop: Some(stop),
             serving,
@@ -150,6 +154,8 @@ macro_rules! clients {
 clients! {
     authorization: authorization_service_client::AuthorizationServiceClient;
     organizations: organization_service_client::OrganizationServiceClient;
+    groups: group_service_client::GroupServiceClient;
+    invitations: invitation_service_client::InvitationServiceClient;
     members: member_service_client::MemberServiceClient;
     roles: role_service_client::RoleServiceClient;
     projects: project_service_client::ProjectServiceClient;

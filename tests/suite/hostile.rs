@@ -67,6 +67,7 @@ fn fill(message: &mut DynamicMessage) {
         ("type", "Bed"),
         ("id", "b1"),
         ("catalog", "greenhouse"),
+        ("guardrail", "frost"),
         ("action", "WaterBed"),
     ]);
     if message.descriptor().name() == "EntityRef" {

@@ -13,15 +13,20 @@
 
 mod harness;
 
+mod attacks;
 mod cells;
 mod control_plane;
 mod coverage;
 mod export_law;
+mod groups;
 mod growth;
+mod guardrails;
 mod hostile;
+mod invitations;
 mod process;
 mod properties;
 mod reasons;
 mod semantics;
 mod time;
 mod tools;
+mod transfer;

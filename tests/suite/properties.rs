@@ -7,6 +7,7 @@
 //! about exports is next door, in `export_law`.
 
 pub(crate) mod generator;
+mod rails;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
@@ -19,6 +20,7 @@ use roster::domain::Catalog;
 use roster::domain::catalog::{ConditionTest, Level, PROJECT_TYPE};
 use roster::domain::change::Change;
 use roster::domain::checks::AskedPermissions;
+use roster::domain::holdings::Validity;
 use roster::domain::identifiers::RoleId;
 use roster::domain::lifecycle::found;
 use roster::domain::meaning::{self, Case};
@@ -425,6 +427,9 @@ fn check_answers(
         let afresh = scratch.question(&raw).expect("a question");
         let afresh = scratch.decide(&afresh).expect("an answer");
         prop_assert_eq!(evaluated, afresh, "advanced, from scratch: {:?}", asked);
+        let active = organization.members.get(asked.user.as_str());
+        let active = active.is_some_and(|member| member.validity(THEN) == Validity::Active);
+        prop_assert!(active || evaluated.verdict == Verdict::Deny, "{asked:?}");
         check_meaning(organization, catalog, &asked, evaluated.verdict, leaves_out)?;
         answers.push((asked, evaluated.verdict));
     }
@@ -462,8 +467,12 @@ fn check_meaning(
     };
     let meant = meaning::allowed(organization, catalog, &case);
     let allowed = answered == Verdict::Allow;
-    let forbidden_perhaps = leaves_out.rules_touch(&asked.action);
-    let granted_perhaps = leaves_out.conditions_see(asked);
+    // Nor does the reference meaning speak of guardrails.
+    let guardrails = || organization.guardrails.values();
+    let permits = guardrails().any(|guardrail| guardrail.text.starts_with("permit"));
+    let forbids = guardrails().any(|guardrail| guardrail.text.starts_with("forbid"));
+    let forbidden_perhaps = forbids || leaves_out.rules_touch(&asked.action);
+    let granted_perhaps = permits || leaves_out.conditions_see(asked);
     prop_assert!(
         meant || !allowed || granted_perhaps,
         "too much: {:?}",

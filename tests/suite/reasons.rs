@@ -64,6 +64,27 @@ async fn nursery() -> Daemon {
         })
         .await
         .expect("the member is suspended");
+    for (id, text) in [
+        (
+            "calm",
+            r#"forbid (principal == User::"norman", action == Action::"ReadSensor", resource);"#,
+        ),
+        (
+            "shop",
+            r#"permit (principal == User::"norman", action == Action::"BuySeeds", resource);"#,
+        ),
+    ] {
+        daemon
+            .policies()
+            .create_guardrail(v1::CreateGuardrailRequest {
+                organization: ACME.to_owned(),
+                guardrail_id: id.to_owned(),
+                text: text.to_owned(),
+                ..Default::default()
+            })
+            .await
+            .expect("the guardrail is created");
+    }
     daemon
 }
 
@@ -136,6 +157,11 @@ fn questions() -> Vec<(v1::IsAuthorizedRequest, Expected)> {
         "moisture",
         Kind::NumberValue(9_007_199_254_740_991.0),
     );
+    let sensor = with(
+        question(ACME, "norman", "ReadSensor", "Sensor", "gate"),
+        "address",
+        Kind::StringValue("::1".to_owned()),
+    );
     vec![
         (
             bed("stranger", "ViewBed"),
@@ -195,6 +221,11 @@ fn questions() -> Vec<(v1::IsAuthorizedRequest, Expected)> {
             decided(ReasonCode::Override, "gardener", "south"),
         ),
         (leave, decided(ReasonCode::Rule, "", "")),
+        (sensor, decided(ReasonCode::Guardrail, "", "")),
+        (
+            here("norman", "BuySeeds"),
+            decided(ReasonCode::GuardrailPermits, "", ""),
+        ),
         (
             question(ACME, "owner", "LeaveOrganization", "Member", "owner"),
             decided(ReasonCode::OwnerStays, "", ""),
@@ -243,13 +274,11 @@ async fn every_reason_is_given_with_its_role_project_and_policy() {
 
     let answer = daemon.ask(bed("gina", "HarvestBed")).await;
     seen.extend(codes(&answer).into_iter().map(i32::from));
-    // Those of what has ended, tokens and guardrails are given in their own tests.
+    // Those of what has ended and of tokens are given in their own tests.
     let elsewhere = [
         ReasonCode::Expired,
         ReasonCode::TokenScope,
         ReasonCode::TokenRevoked,
-        ReasonCode::Guardrail,
-        ReasonCode::GuardrailPermits,
     ];
     seen.extend(elsewhere.map(i32::from));
     let all: BTreeSet<i32> = (1..100)

@@ -8,6 +8,7 @@ use roster::domain::Catalog;
 use roster::domain::catalog::{Level, MEMBER_TYPE, ORGANIZATION_TYPE, OWNER_ROLE, PROJECT_TYPE};
 use roster::domain::change::Change;
 use roster::domain::checks::{AskedPermissions, Place};
+use roster::domain::guardrails::{GuardrailEdit, NewGuardrail};
 use roster::domain::lifecycle::Founding;
 use roster::domain::members::{MemberEdit, NewMember};
 use roster::domain::organization::{Moment, Organization, ResourceKey};
@@ -19,6 +20,7 @@ use roster::domain::value::{Attribute, Record, Value, ValueType};
 use roster::engine::RawQuestion;
 use roster::proto::v1;
 
+use super::rails::{Rail, rail};
 use crate::harness::NOW;
 
 /// What things are called; the first user owns, the last never joins.
@@ -30,6 +32,7 @@ pub(crate) struct Names {
     pub(crate) roles: [&'static str; 3],
     pub(crate) resources: [&'static str; 3],
     pub(crate) titles: [&'static str; 3],
+    pub(crate) guardrails: [&'static str; 3],
 }
 
 /// Names as people give them.
@@ -40,6 +43,7 @@ pub(crate) const PLAIN: Names = Names {
     roles: ["crew", "night-shift", "auditors"],
     resources: ["one", "two", "three"],
     titles: ["Crew", "Night shift", "Auditors"],
+    guardrails: ["calm", "freeze", "watch"],
 };
 
 /// Names that would mean something, were one ever pasted into a policy. They
@@ -74,6 +78,11 @@ pub(crate) const HOSTILE: Names = Names {
         "\"); permit(principal, action, resource); //",
         "@id(\"base/owner\") \u{738b}",
         "}};\u{201d} OR 1=1 --",
+    ],
+    guardrails: [
+        "\");permit(principal,action,resource);//",
+        "\"@id(\"base/owner\")",
+        "*/\\",
     ],
 };
 
@@ -117,6 +126,9 @@ pub(crate) enum Command {
     Reassign(usize, usize),
     SetPlan(u8),
     Rename(usize),
+    CreateGuardrail(usize, Rail),
+    UpdateGuardrail(usize, Rail),
+    DeleteGuardrail(usize),
 }
 
 /// A question by number; asked of every project and as every user.
@@ -149,8 +161,9 @@ pub(crate) fn commands(most: usize) -> impl Strategy<Value = Vec<Command>> {
         vec(rights(), 3),
         vec(role_numbers(), 3),
         vec((0..4_usize, 1..5_usize, role_numbers()), 2),
+        vec(rail(), 2),
     );
-    let beginning = beginning.prop_map(|(rights, roles, held)| {
+    let beginning = beginning.prop_map(|(rights, roles, held, rails)| {
         let mut commands = vec![
             Command::SetPlan(1),
             Command::CreateProject(0),
@@ -158,6 +171,8 @@ pub(crate) fn commands(most: usize) -> impl Strategy<Value = Vec<Command>> {
         ];
         let created = rights.into_iter().take(2).enumerate();
         commands.extend(created.map(|(role, rights)| Command::CreateRole(role, rights)));
+        let guarded = rails.into_iter().enumerate();
+        commands.extend(guarded.map(|(which, rail)| Command::CreateGuardrail(which, rail)));
         let joining = roles.into_iter().enumerate();
         commands.extend(joining.map(|(user, roles)| Command::AddMember(user + 1, roles)));
         let given = held.into_iter();
@@ -174,13 +189,7 @@ pub(crate) fn commands(most: usize) -> impl Strategy<Value = Vec<Command>> {
 
 /// Questions.
 pub(crate) fn seeds(many: usize) -> impl Strategy<Value = Vec<Seed>> {
-    let seed = (
-        any::<u16>(),
-        any::<u8>(),
-        0..6_usize,
-        0..8_usize,
-        any::<u8>(),
-    );
+    let seed = (action(), any::<u8>(), 0..6_usize, 0..8_usize, any::<u8>());
     let seed = seed.prop_map(|(action, resource_type, id, owner, attributes)| Seed {
         action,
         resource_type,
@@ -189,6 +198,11 @@ pub(crate) fn seeds(many: usize) -> impl Strategy<Value = Vec<Seed>> {
         attributes,
     });
     vec(seed, many)
+}
+
+/// An action; often one of the same few, so that guardrails meet questions.
+pub(super) fn action() -> impl Strategy<Value = u16> {
+    prop_oneof![(0..4_u16).prop_map(|few| few * 997), any::<u16>()]
 }
 
 fn command() -> impl Strategy<Value = Command> {
@@ -233,6 +247,9 @@ fn command() -> impl Strategy<Value = Command> {
         1 => (user(), 0..8_usize).prop_map(|(from, to)| Command::Reassign(from, to)),
         2 => any::<u8>().prop_map(Command::SetPlan),
         1 => (0..3_usize).prop_map(Command::Rename),
+        4 => (0..3_usize, rail()).prop_map(|(which, rail)| Command::CreateGuardrail(which, rail)),
+        2 => (0..3_usize, rail()).prop_map(|(which, rail)| Command::UpdateGuardrail(which, rail)),
+        2 => (0..3_usize).prop_map(Command::DeleteGuardrail),
     ]
 }
 
@@ -430,6 +447,25 @@ impl Command {
                 organization.set_plan(catalog, plan.id.as_str(), "")
             }
             Self::Rename(number) => organization.update_organization(&title(*number), ""),
+            Self::CreateGuardrail(which, rail) => {
+                let new = NewGuardrail {
+                    id: names.guardrails[*which].to_owned(),
+                    description: title(*which),
+                    text: rail.text(names, organization, catalog),
+                };
+                organization.create_guardrail(catalog, &new, &|_| Vec::new(), now)
+            }
+            Self::UpdateGuardrail(which, rail) => {
+                let edit = GuardrailEdit {
+                    description: None,
+                    text: Some(rail.text(names, organization, catalog)),
+                };
+                let id = names.guardrails[*which];
+                organization.update_guardrail(catalog, id, &edit, "", &|_| Vec::new())
+            }
+            Self::DeleteGuardrail(which) => {
+                organization.delete_guardrail(names.guardrails[*which], "")
+            }
         }
     }
 }
@@ -490,7 +526,7 @@ fn role_ids(
 }
 
 /// A role that fits the place, save for the highest numbers.
-fn role_id(
+pub(super) fn role_id(
     number: u8,
     place: Place,
     names: &Names,
