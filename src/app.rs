@@ -225,14 +225,18 @@ impl App {
     }
 }
 
-/// Takes away what has ended, for as long as there is an application.
+/// Takes away what has ended, and writes down now and then which tokens were used,
+/// for as long as there is an application.
 async fn sweep(application: Weak<Application>) {
     let mut turns = tokio::time::interval(SWEEP_EVERY);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         turns.tick().await;
         match application.upgrade() {
-            Some(application) => drop(application.expire_due().await),
+            Some(application) => {
+                application.expire_due().await;
+                application.flush_token_use().await;
+            }
             None => return,
         }
     }

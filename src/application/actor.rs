@@ -2,16 +2,17 @@
 //! that Cedar decides for the actor, on the very state that is read or changed.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::domain::catalog::{MEMBER_TYPE, ORGANIZATION_TYPE, PROJECT_TYPE};
 use crate::domain::change::Target;
 use crate::domain::grant_rule::Grantor;
 use crate::domain::identifiers::{TokenId, UserId};
-use crate::domain::organization::{MemberKind, Moment, Organization};
+use crate::domain::organization::{MemberKind, Moment, Organization, Token};
 use crate::domain::{Catalog, Refusal};
 use crate::engine::{Explanation, RawQuestion, ReasonCode, Snapshot, Verdict};
 
-use super::Error;
+use super::{Error, Secret};
 
 /// Who calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub enum Actor {
     Operator,
     /// A member, as the caller vouches.
     Member(UserId),
+    /// Whomever an API token stands for.
+    Token(Secret),
 }
 
 /// What a request needs to be allowed, and what it is about.
@@ -55,6 +58,33 @@ pub struct Acting {
     pub grantor: Grantor,
     /// The token by which they act.
     pub token: Option<TokenId>,
+}
+
+impl Acting {
+    /// A member for themself.
+    fn member(organization: &Organization, user: &UserId) -> Self {
+        Self {
+            grantor: Grantor {
+                user: user.clone(),
+                selves: selves(organization, [user]),
+                token: None,
+            },
+            token: None,
+        }
+    }
+
+    /// The subject of a token.
+    fn token(organization: &Organization, token: &Arc<Token>) -> Self {
+        let behind = [&token.subject].into_iter().chain(&token.created_by);
+        Self {
+            grantor: Grantor {
+                user: token.subject.clone(),
+                selves: selves(organization, behind),
+                token: Some(Arc::clone(token)),
+            },
+            token: Some(token.id.clone()),
+        }
+    }
 }
 
 /// What a use case is given to decide on.
@@ -107,33 +137,49 @@ impl Need<'_> {
     }
 }
 
-/// Finds the actor in the organization; `None` for an operator.
-pub fn resolve(snapshot: &Snapshot, actor: &Actor) -> Option<Acting> {
+/// Finds the actor in the organization; `None` for an operator. A token must be
+/// genuine and count; `method` is what it is to be used for.
+pub fn resolve(
+    snapshot: &Snapshot,
+    actor: &Actor,
+    method: &'static str,
+    now: Moment,
+) -> Result<Option<Acting>, Error> {
+    let organization = snapshot.organization();
     match actor {
-        Actor::Operator => None,
-        Actor::Member(user) => Some(Acting {
-            grantor: Grantor {
-                user: user.clone(),
-                selves: selves(snapshot.organization(), user),
-            },
-            token: None,
-        }),
+        Actor::Operator => Ok(None),
+        Actor::Member(user) => Ok(Some(Acting::member(organization, user))),
+        Actor::Token(secret) => {
+            let presented = secret.find_in(organization)?;
+            match presented.standing(organization, now).dead {
+                None => Ok(Some(Acting::token(organization, presented.token))),
+                Some(dead) => Err(Refusal::PermissionDenied {
+                    actor: presented.token.subject.to_string(),
+                    action: method,
+                    why: format!("token `{}` is {}", presented.token.id, dead.in_words()),
+                }
+                .into()),
+            }
+        }
     }
 }
 
-/// The member, and whoever created the service account or token that the member is.
-fn selves(organization: &Organization, user: &UserId) -> BTreeSet<UserId> {
-    let mut selves = BTreeSet::from([user.clone()]);
-    let mut next = Some(user.clone());
-    while let Some(member) = next.and_then(|user| organization.members.get(user.as_str())) {
-        next = match (member.kind, &member.added_by) {
-            (MemberKind::ServiceAccount | MemberKind::OrganizationToken, Some(creator))
-                if selves.insert(creator.clone()) =>
-            {
-                Some(creator.clone())
-            }
-            _ => None,
-        };
+/// These users, and whoever created the service accounts and tokens among them.
+fn selves<'a>(
+    organization: &Organization,
+    users: impl IntoIterator<Item = &'a UserId>,
+) -> BTreeSet<UserId> {
+    let mut selves = BTreeSet::new();
+    let mut waiting: Vec<UserId> = users.into_iter().cloned().collect();
+    while let Some(user) = waiting.pop() {
+        let creator = organization
+            .members
+            .get(user.as_str())
+            .filter(|member| member.kind != MemberKind::Person)
+            .and_then(|member| member.added_by.clone());
+        if selves.insert(user) {
+            waiting.extend(creator);
+        }
     }
     selves
 }
@@ -183,6 +229,7 @@ pub fn authorize(
         action,
         resource_type,
         resource_id,
+        token: acting.token.as_ref().map_or("", |token| token.as_str()),
         at: now,
         ..RawQuestion::default()
     };
@@ -201,7 +248,7 @@ pub fn sees_project(
     project: &str,
     now: Moment,
 ) -> Result<bool, Error> {
-    let Some(acting) = resolve(snapshot, actor) else {
+    let Some(acting) = resolve(snapshot, actor, "ListProjects", now)? else {
         return Ok(true);
     };
     let need = Need::Project("ViewProject", project);
@@ -223,6 +270,7 @@ pub fn may(
         grantor: Grantor {
             user: user.clone(),
             selves: BTreeSet::new(),
+            token: None,
         },
         token: None,
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::actor::{self, Actor, Caller, Need};
-use super::mutate::{Signature, refused_event};
+use super::mutate::{Identity, Signature, refused_event};
 use super::{Application, Error};
 use crate::domain::Refusal;
 use crate::domain::organization::Moment;
@@ -41,7 +41,7 @@ impl Reader {
     pub fn must_be_operator(&self) -> Result<(), Error> {
         match self.caller.actor {
             Actor::Operator => Ok(()),
-            Actor::Member(_) => Err(Refusal::OperatorOnly(self.method).into()),
+            Actor::Member(_) | Actor::Token(_) => Err(Refusal::OperatorOnly(self.method).into()),
         }
     }
 
@@ -94,17 +94,35 @@ impl Application {
     ) -> Result<Arc<Snapshot>, Error> {
         self.reach(at_least, reader.patience).await?;
         let snapshot = self.find(organization)?;
-        let Some(acting) = actor::resolve(&snapshot, &reader.caller.actor) else {
+        if reader.caller.actor == Actor::Operator {
             return Ok(snapshot);
-        };
+        }
         let now = self.world.now();
-        let authorized = actor::authorize(&snapshot, &acting, need, reader.method, now);
+        let authorized = self.authorize(&snapshot, need, reader, now);
         if let Err(Error::Refused(refusal)) = &authorized {
-            let signature = Signature::of_reader(&reader.caller, reader.method);
+            let identity = Identity::of(Some(&snapshot), &reader.caller.actor);
+            let signature = Signature::of_reader(&reader.caller, identity, reader.method);
             let event = refused_event(organization, need, signature, refusal.reason());
             self.record(organization, vec![event], now).await;
         }
         authorized.map(|()| snapshot)
+    }
+
+    fn authorize(
+        &self,
+        snapshot: &Snapshot,
+        need: Need<'_>,
+        reader: &Reader,
+        now: Moment,
+    ) -> Result<(), Error> {
+        let (caller, method) = (&reader.caller, reader.method);
+        match actor::resolve(snapshot, &caller.actor, method, now)? {
+            Some(acting) => {
+                self.note_token_use(snapshot, &acting, now);
+                actor::authorize(snapshot, &acting, need, method, now)
+            }
+            None => Ok(()),
+        }
     }
 
     /// Everything published up to now, as a position in the history.

@@ -221,7 +221,7 @@ mod tests {
         // RFC 4231 has no key of 32 bytes; a key given whole and one given as a block
         // filled up with zeros have to agree.
         let key = [9; 32];
-        let slice: Hmac<Sha256> = Mac::new_from_slice(&key).expect("any length");
+        let slice: Hmac<Sha256> = KeyInit::new_from_slice(&key).expect("any length");
         let block = Links::new(&key).keyed;
         let digest = |mac: Hmac<Sha256>| mac.chain_update(b"x").finalize().into_bytes();
         assert_eq!(digest(slice), digest(block));

@@ -18,6 +18,7 @@ pub mod mutate;
 pub mod organizations;
 pub mod registry;
 pub mod revision;
+pub mod tokens;
 pub mod transfer;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ pub use error::Error;
 pub use links::Links;
 pub use listing::{Page, PageRequest};
 pub use mutate::{Request, Written};
+pub use tokens::{Secret, TokenCheck, TokenChecked};
 
 use crate::domain::identifiers::CatalogId;
 use crate::engine::{CompiledCatalog, Snapshot};
@@ -37,6 +39,7 @@ use crate::world::World;
 use directory::Directory;
 use registry::Registry;
 use revision::Progress;
+use tokens::TokenUses;
 
 /// Everything that use cases need.
 pub struct Application {
@@ -46,6 +49,7 @@ pub struct Application {
     links: Links,
     registry: Arc<Registry>,
     progress: Arc<Progress>,
+    token_uses: TokenUses,
     directory: Arc<Directory>,
 }
 
@@ -96,6 +100,7 @@ impl Application {
             links,
             registry: Arc::new(Registry::default()),
             progress,
+            token_uses: TokenUses::default(),
             directory: Arc::default(),
         };
         application.load()?;

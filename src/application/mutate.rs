@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use super::actor::{self, Actor, Caller, Need, Turn};
+use super::actor::{self, Acting, Actor, Caller, Need, Turn};
 use super::registry::Cell;
 use super::{Application, Error};
 use crate::domain::change::{Change, Event, Outcome, RecordChange};
@@ -75,7 +75,10 @@ impl Application {
             && let Some(reason) = error.refusal()
             && !request.validate_only
         {
-            let event = refused_event(organization, need, request.into(), reason);
+            let snapshot = self.registry.snapshot(organization);
+            let identity = Identity::of(snapshot.as_deref(), &request.caller.actor);
+            let signature = Signature::of_request(request, identity);
+            let event = refused_event(organization, need, signature, reason);
             self.record(organization, vec![event], now).await;
         }
         tried
@@ -150,11 +153,13 @@ impl Application {
     ) -> Result<Attempt, Error> {
         let current = cell.snapshot();
         let organization = current.organization();
+        // Before anything is remembered: a token that is dead gets no answer at all.
+        let acting = actor::resolve(&current, &request.caller.actor, request.method, now)?;
         if let Some(written) = self.recall(organization.id(), request, now)? {
             return Ok(Attempt::Done(written));
         }
-        let acting = actor::resolve(&current, &request.caller.actor);
         if let Some(acting) = &acting {
+            self.note_token_use(&current, acting, now);
             actor::authorize(&current, acting, need, request.method, now)?;
         }
         let turn = Turn {
@@ -178,11 +183,14 @@ impl Application {
                 outcome: change.outcome,
             }));
         }
-        if change.records.is_empty() {
-            return self.note(&current, change, request, now).await;
-        }
         let expected = Some(organization.version);
-        self.commit(next, expected, change, request, now).await
+        let identity = acting.as_ref().map(Identity::from).unwrap_or_default();
+        let signature = Signature::of_request(request, identity);
+        if change.records.is_empty() {
+            return self.note(&current, change, request, signature, now).await;
+        }
+        self.commit(next, expected, change, request, signature, now)
+            .await
     }
 
     /// Answers a change that changes nothing: what it says happened is recorded, and
@@ -192,6 +200,7 @@ impl Application {
         current: &Snapshot,
         change: Change,
         request: &Request,
+        signature: Signature<'_>,
         now: Moment,
     ) -> Result<Attempt, Error> {
         let organization = current.organization();
@@ -210,7 +219,7 @@ impl Application {
             version: organization.version,
             at: now,
             records: Vec::new(),
-            events: history_events(&change, request),
+            events: history_events(&change, &signature),
             idempotency: idempotency(&id, &change.outcome, request, now),
             on_commit: Box::new(move |sequence| progress.reached(sequence)),
         };
@@ -236,7 +245,11 @@ impl Application {
         request: &Request,
         now: Moment,
     ) -> Result<Option<Written>, Error> {
-        match self.commit(first, None, change, request, now).await? {
+        let signature = Signature::of_request(request, Identity::default());
+        match self
+            .commit(first, None, change, request, signature, now)
+            .await?
+        {
             Attempt::Done(written) => Ok(Some(written)),
             Attempt::Again => Ok(None),
         }
@@ -248,6 +261,7 @@ impl Application {
         expected: Option<crate::domain::organization::Version>,
         change: Change,
         request: &Request,
+        signature: Signature<'_>,
         now: Moment,
     ) -> Result<Attempt, Error> {
         let organization = next.organization();
@@ -257,7 +271,7 @@ impl Application {
             expected,
             version: organization.version,
             at: now,
-            events: history_events(&change, request),
+            events: history_events(&change, &signature),
             idempotency: idempotency(&id, &change.outcome, request, now),
             on_commit: self.publisher(next, &change.records),
             records: change.records,
@@ -340,7 +354,7 @@ fn idempotency(
     })
 }
 
-fn history_events(change: &Change, request: &Request) -> Vec<HistoryEvent> {
+fn history_events(change: &Change, signature: &Signature<'_>) -> Vec<HistoryEvent> {
     let event = |event: &Event| {
         let details = event
             .details
@@ -352,46 +366,82 @@ fn history_events(change: &Change, request: &Request) -> Vec<HistoryEvent> {
             target_id: event.target.id.clone(),
             refusal: event.refusal.unwrap_or_default().to_owned(),
             details: details.collect(),
-            ..signed(request.into())
+            ..signed(signature)
         }
     };
     change.events.iter().map(event).collect()
 }
 
 /// Who made a request, as far as the history keeps it.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Signature<'a> {
     caller: &'a Caller,
+    identity: Identity,
     method: &'static str,
     request_id: &'a str,
 }
 
-impl<'a> From<&'a Request> for Signature<'a> {
-    fn from(request: &'a Request) -> Self {
+/// On whose behalf a request was made, as far as that is known.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Identity {
+    actor: String,
+    token: String,
+}
+
+impl From<&Acting> for Identity {
+    fn from(acting: &Acting) -> Self {
+        let token = acting.token.as_ref();
         Self {
-            caller: &request.caller,
-            method: request.method,
-            request_id: &request.request_id,
+            actor: acting.grantor.user.to_string(),
+            token: token.map(ToString::to_string).unwrap_or_default(),
+        }
+    }
+}
+
+impl Identity {
+    /// Who an actor says to be, or who their token shows that they are, whether or
+    /// not it counts.
+    pub(super) fn of(snapshot: Option<&Snapshot>, actor: &Actor) -> Self {
+        match actor {
+            Actor::Operator => Self::default(),
+            Actor::Member(user) => Self {
+                actor: user.to_string(),
+                token: String::new(),
+            },
+            Actor::Token(secret) => snapshot
+                .and_then(|snapshot| secret.find_in(snapshot.organization()).ok())
+                .map(|presented| Self {
+                    actor: presented.token.subject.to_string(),
+                    token: presented.token.id.to_string(),
+                })
+                .unwrap_or_default(),
         }
     }
 }
 
 impl<'a> Signature<'a> {
+    /// Who asked for a change.
+    pub(super) fn of_request(request: &'a Request, identity: Identity) -> Self {
+        Self {
+            caller: &request.caller,
+            identity,
+            method: request.method,
+            request_id: &request.request_id,
+        }
+    }
+
     /// Who read something.
-    pub(super) fn of_reader(caller: &'a Caller, method: &'static str) -> Self {
+    pub(super) fn of_reader(caller: &'a Caller, identity: Identity, method: &'static str) -> Self {
         Self {
             caller,
+            identity,
             method,
             request_id: "",
         }
     }
 }
 
-fn signed(signature: Signature<'_>) -> HistoryEvent {
-    let actor = match &signature.caller.actor {
-        Actor::Operator => String::new(),
-        Actor::Member(user) => user.to_string(),
-    };
+fn signed(signature: &Signature<'_>) -> HistoryEvent {
     // An id that is none is not worth keeping.
     let request_id = if check_request_id(signature.request_id).is_ok() {
         signature.request_id
@@ -400,7 +450,8 @@ fn signed(signature: Signature<'_>) -> HistoryEvent {
     };
     HistoryEvent {
         caller: signature.caller.name.clone(),
-        actor,
+        actor: signature.identity.actor.clone(),
+        token: signature.identity.token.clone(),
         request_id: request_id.to_owned(),
         ..HistoryEvent::default()
     }
@@ -425,7 +476,7 @@ pub(super) fn refused_event(
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect(),
-        ..signed(signature)
+        ..signed(&signature)
     }
 }
 

@@ -95,8 +95,11 @@ fn pending(snapshot: &Snapshot, now: Moment) -> Option<&Transfer> {
 
 /// Whether the reader is an operator, the owner or the member whom the offer went to.
 fn concerns(snapshot: &Snapshot, reader: &Reader, now: Moment) -> bool {
-    let Some(acting) = actor::resolve(snapshot, &reader.caller.actor) else {
-        return true;
+    let acting = match actor::resolve(snapshot, &reader.caller.actor, reader.method, now) {
+        Ok(Some(acting)) => acting,
+        Ok(None) => return true,
+        // What is wrong with the actor is told where they are asked for more.
+        Err(_) => return false,
     };
     let user = &acting.grantor.user;
     let offered = pending(snapshot, now).and_then(|transfer| transfer.target.user());

@@ -43,6 +43,7 @@ const RESERVED_ATTRIBUTES: &[&str] = &[
     "owner",
     "plan",
     "project",
+    "roster_token_scope",
     "then",
     "true",
     "type",

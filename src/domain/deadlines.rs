@@ -7,7 +7,9 @@
 use imbl::OrdSet;
 
 use super::identifiers::{GroupId, InvitationId, TokenId, UserId};
-use super::organization::{Group, Invitation, InvitationStatus, Member, Moment, Profile, Token};
+use super::organization::{
+    Group, Invitation, InvitationStatus, Member, MemberKind, Moment, Profile, Token,
+};
 use super::period::Period;
 
 /// A record of which something ends.
@@ -77,7 +79,10 @@ impl Member {
     /// When the membership or anything that the member holds ends first.
     pub fn deadline(&self) -> Option<(Moment, Deadline)> {
         let ends = |period: &Period| period.expires_at;
-        let end = ends(&self.period)
+        // The time of an organization token is the token's, and ends with it.
+        let own = Some(&self.period).filter(|_| self.kind != MemberKind::OrganizationToken);
+        let end = own
+            .and_then(ends)
             .into_iter()
             .chain(self.periods.roles.values().filter_map(ends))
             .chain(

@@ -27,6 +27,8 @@ pub struct Grantor {
     /// Everybody whose own rights the grantor must not change: the member, and
     /// whoever stands behind the token or service account.
     pub selves: BTreeSet<UserId>,
+    /// The token by which the grantor acts: it gives no more than it may be used for.
+    pub token: Option<Arc<Token>>,
 }
 
 /// Whether the grantor may make these changes; `after` is the state with them applied.
@@ -112,6 +114,7 @@ pub fn may_give(
         grantor: &Grantor {
             user: grantor.user.clone(),
             selves: BTreeSet::new(),
+            token: None,
         },
         member: grantor,
         now,
@@ -263,6 +266,9 @@ impl Rule<'_> {
                 && known.period == token.period
         });
         let subject = self.after.members.get(token.subject.as_str());
+        if live && !same_secrets {
+            self.within_own_token(token)?;
+        }
         match subject {
             Some(subject) if live && !same_secrets && subject.user != self.grantor.user => {
                 let places = self.places([&**subject].into_iter());
@@ -271,6 +277,34 @@ impl Rule<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A token brings forth none that may be used for more, or for longer, than itself.
+    fn within_own_token(&self, token: &Token) -> Result<(), Refusal> {
+        let Some(own) = &self.grantor.token else {
+            return Ok(());
+        };
+        let wider = own.scope.as_ref().is_some_and(|outer| {
+            let scope = token.scope.as_ref();
+            !scope.is_some_and(|scope| scope.is_within(outer, self.catalog))
+        });
+        let longer = own.period.expires_at.is_some_and(|end| {
+            let ends = token.period.expires_at;
+            ends.is_none_or(|ends| ends > end)
+        });
+        let missing: Vec<String> = [(wider, "a wider scope"), (longer, "a later end")]
+            .into_iter()
+            .filter(|(beyond, _)| *beyond)
+            .map(|(_, what)| what.to_owned())
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(Refusal::ExceedsGrantor {
+            actor: self.grantor.user.to_string(),
+            what: format!("what token `{}` may be used for", token.id),
+            missing,
+        })
     }
 
     fn refuse_own<'b>(&self, users: impl IntoIterator<Item = &'b UserId>) -> Result<(), Refusal> {
@@ -302,6 +336,11 @@ impl Rule<'_> {
         let held = self
             .before
             .rights(self.catalog, self.member, place, counting);
+        let scope = self.grantor.token.as_ref();
+        let held = match scope.and_then(|token| token.scope.as_ref()) {
+            Some(scope) => held.limited(self.catalog, scope, place),
+            None => held,
+        };
         let missing = rights.beyond(&held, self.catalog);
         if missing.is_empty() {
             return Ok(());

@@ -81,26 +81,15 @@ impl Organization {
         }
         self.check_seat(catalog, Reserved::InvitationsBut(""), now)?;
         let member = Member {
-            user: UserId::new(new.user.as_str()),
             display_name: new.display_name.clone(),
             email: new.email.clone(),
-            status: MemberStatus::Active,
-            project_roles: BTreeMap::new(),
-            overrides: BTreeMap::new(),
-            default_roles: BTreeMap::new(),
-            kind: MemberKind::Person,
-            groups: BTreeMap::new(),
+            period: new.period,
             periods: RolePeriods {
                 roles: role_periods,
                 ..RolePeriods::default()
             },
-            period: new.period,
-            added_by: None,
-            joined_at: now,
-            last_active_at: None,
-            membership: self.version.next(),
-            version: self.version.next(),
             roles,
+            ..new_member(self, UserId::new(new.user.as_str()), now)
         };
         let details = vec![("roles", listed(&member.roles))];
         Ok(self.put_member(member, "AddMember", details))
@@ -121,7 +110,7 @@ impl Organization {
             checks.optional_address("email", address);
         }
         checks.finish()?;
-        let mut member = self.member_to_edit(user, given_etag)?;
+        let mut member = self.person_to_edit(user, given_etag)?;
         if let Some(name) = &edit.display_name {
             member.display_name.clone_from(name);
         }
@@ -144,7 +133,7 @@ impl Organization {
         let roles = checks.roles("roles", &asked.roles, Place::Organization, self, catalog);
         let periods = checks.role_periods("role_periods", asked, now);
         checks.finish()?;
-        let mut member = self.member_to_edit(user, given_etag)?;
+        let mut member = self.person_to_edit(user, given_etag)?;
         self.refuse_owner(&member, "changing the owner's role")?;
         let details = vec![("before", listed(&member.roles)), ("after", listed(&roles))];
         let changed = member.roles != roles;
@@ -176,6 +165,13 @@ impl Organization {
         checks.finish()?;
         let mut member = self.member_to_edit(user, given_etag)?;
         self.refuse_owner(&member, "limiting the owner's time")?;
+        if member.kind == MemberKind::OrganizationToken {
+            return Err(Refusal::MemberKind {
+                user: member.user,
+                kind: member.kind.in_words(),
+                advice: "its time is that of the token",
+            });
+        }
         member.period = period;
         Ok(self.put_member(member, "SetMemberPeriod", period_details(&period)))
     }
@@ -254,6 +250,16 @@ impl Organization {
         {
             seats.check_not_over()?;
         }
+        let token = self.tokens.get(member.user.as_str());
+        if member.kind == MemberKind::OrganizationToken
+            && token.is_none_or(|token| token.revoked_at.is_some())
+        {
+            return Err(Refusal::TokenStatus {
+                token: member.user.to_string(),
+                status: "revoked",
+                advice: "create a new one",
+            });
+        }
         member.status = MemberStatus::Active;
         let mut change = self.put_member(member, "ReinstateMember", Vec::new());
         let kind = NotificationKind::MemberReinstated;
@@ -268,7 +274,7 @@ impl Organization {
         heir: &str,
         given_etag: &str,
     ) -> Result<Change, Refusal> {
-        let member = self.member_to_edit(user, given_etag)?;
+        let member = self.person_to_edit(user, given_etag)?;
         self.refuse_owner(&member, "leaving")?;
         self.end_membership(&member, heir, "LeaveOrganization")
     }
@@ -323,7 +329,7 @@ impl Organization {
         given_etag: &str,
         now: Moment,
     ) -> Result<Change, Refusal> {
-        let member = self.member_to_edit(user, given_etag)?;
+        let member = self.person_to_edit(user, given_etag)?;
         self.refuse_owner(&member, "removing the owner")?;
         let mut change = self.end_membership(&member, heir, "RemoveMember")?;
         let kind = NotificationKind::MemberRemoved;
@@ -349,6 +355,9 @@ impl Organization {
             });
         }
         let mut records = vec![RecordChange::DeleteMember(member.user.clone())];
+        let tokens = self.tokens_of(user);
+        records.extend(tokens.map(|token| RecordChange::DeleteToken(token.id.clone())));
+        let tokens = records.len() - 1;
         records.extend(owned.iter().map(|resource| {
             RecordChange::PutResource(Arc::new(RegisteredResource {
                 owner: heir.clone(),
@@ -383,10 +392,24 @@ impl Organization {
             }
         };
         let mut details = vec![("resources", owned.len().to_string())];
+        if tokens > 0 {
+            details.push(("tokens", tokens.to_string()));
+        }
         details.extend(heir.map(|heir| ("reassigned_to", heir.to_string())));
+        let kind = match member.kind {
+            MemberKind::Person => "Member",
+            MemberKind::ServiceAccount => "ServiceAccount",
+            MemberKind::OrganizationToken => "Token",
+        };
+        let mut events = vec![Event::done(action, Target::new(kind, user), details)];
+        // Organization tokens outlive their creator; somebody should know that they do.
+        events.extend(self.orphaned_tokens(user).map(|token| {
+            let details = vec![("created_by", user.to_owned())];
+            Event::done("OrphanedToken", Target::new("Token", token), details)
+        }));
         Ok(Change {
             records,
-            events: vec![Event::done(action, Target::new("Member", user), details)],
+            events,
             outcome,
         })
     }
@@ -434,6 +457,21 @@ impl Organization {
         Ok(Some(UserId::new(heir)))
     }
 
+    /// The same, of a person: what others hold is edited where they are looked after.
+    fn person_to_edit(&self, user: &str, given_etag: &str) -> Result<Member, Refusal> {
+        let member = self.member_to_edit(user, given_etag)?;
+        match member.kind {
+            MemberKind::Person => Ok(member),
+            MemberKind::ServiceAccount | MemberKind::OrganizationToken => {
+                Err(Refusal::MemberKind {
+                    user: member.user,
+                    kind: member.kind.in_words(),
+                    advice: "this is for people; manage it as what it is",
+                })
+            }
+        }
+    }
+
     pub(super) fn member_to_edit(&self, user: &str, given_etag: &str) -> Result<Member, Refusal> {
         let member = self.member(user)?;
         fresh("member", &member.user, member.version, given_etag)?;
@@ -477,6 +515,29 @@ impl Organization {
             )],
             outcome: Outcome::Member(member),
         }
+    }
+}
+
+/// A member who holds nothing yet, from the next version of the organization on.
+pub(super) fn new_member(organization: &Organization, user: UserId, now: Moment) -> Member {
+    Member {
+        user,
+        kind: MemberKind::Person,
+        display_name: String::new(),
+        email: String::new(),
+        status: MemberStatus::Active,
+        roles: Vec::new(),
+        project_roles: BTreeMap::new(),
+        overrides: BTreeMap::new(),
+        default_roles: BTreeMap::new(),
+        groups: BTreeMap::new(),
+        periods: RolePeriods::default(),
+        period: Period::ALWAYS,
+        added_by: None,
+        joined_at: now,
+        last_active_at: None,
+        membership: organization.version.next(),
+        version: organization.version.next(),
     }
 }
 

@@ -32,8 +32,10 @@ pub mod resources;
 pub mod rights;
 pub mod roles;
 pub mod seats;
+pub mod service_accounts;
 pub mod templates;
 pub mod text;
+pub mod tokens;
 pub mod transfer;
 pub mod value;
 

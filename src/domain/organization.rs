@@ -115,6 +115,17 @@ pub enum MemberKind {
     OrganizationToken,
 }
 
+impl MemberKind {
+    /// The same in words that follow `is`.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Person => "a person",
+            Self::ServiceAccount => "a service account",
+            Self::OrganizationToken => "an organization token",
+        }
+    }
+}
+
 /// A user in an organization, with everything they hold there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {

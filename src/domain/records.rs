@@ -176,7 +176,7 @@ pub struct TokenSecret {
 /// What a token may be used for at most.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenScope {
-    /// Actions, with what they imply.
+    /// Actions, with what they imply; empty for every one.
     pub actions: BTreeSet<ActionId>,
     /// Projects; empty for every one and what lies in none.
     pub projects: BTreeSet<ProjectId>,

@@ -252,13 +252,18 @@ pub enum Refusal {
     /// There is no transfer to accept, decline or cancel.
     #[error("no transfer of ownership is pending")]
     NoTransfer,
-    /// The token is revoked or its subject is gone.
-    #[error("token `{token}` is {status}; create a new one")]
+    /// An API token is not one of ours. Always the same text.
+    #[error("the API token is not valid")]
+    BadToken,
+    /// The token's status forbids it.
+    #[error("token `{token}` is {status}; {advice}")]
     TokenStatus {
         /// The token.
         token: String,
         /// What it is, in words.
         status: &'static str,
+        /// What to do next.
+        advice: &'static str,
     },
     /// The kind of member does not go with what is asked.
     #[error("`{user}` is {kind}; {advice}")]
@@ -344,6 +349,7 @@ impl Refusal {
             Self::ReauthenticationNeeded(_) => "REAUTHENTICATION_NEEDED",
             Self::TransferTarget(_) => "TRANSFER_TARGET",
             Self::NoTransfer => "NO_TRANSFER",
+            Self::BadToken => "TOKEN_INVALID",
             Self::TokenStatus { .. } => "TOKEN_STATUS",
             Self::MemberKind { .. } => "MEMBER_KIND",
             Self::LimitReached { .. } => "LIMIT_REACHED",

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::catalog::{ActionIndex, Catalog, Level};
 use super::holdings::Counting;
-use super::organization::{Member, Organization, Project};
+use super::organization::{Member, Organization, Project, TokenScope};
 use super::permissions::{Permissions, When};
 
 /// Where rights are compared.
@@ -66,6 +66,25 @@ impl Rights {
             let closed = catalog.closure(named).into_iter().filter(of_level);
             self.actions.entry(when.clone()).or_default().extend(closed);
         }
+    }
+
+    /// As much of it as a token's scope admits in that place.
+    #[must_use]
+    pub fn limited(mut self, catalog: &Catalog, scope: &TokenScope, place: &Where) -> Self {
+        let here = match place {
+            Where::Project(project) => scope.projects.contains(&project.id),
+            Where::Account | Where::Outside => false,
+        };
+        if !scope.projects.is_empty() && !here {
+            return Self::default();
+        }
+        if let Some(admitted) = scope.admitted(catalog) {
+            self.every.clear();
+            for actions in self.actions.values_mut() {
+                actions.retain(|action| admitted.contains(action));
+            }
+        }
+        self
     }
 
     /// What is in here and not in `other`, by the names of actions.

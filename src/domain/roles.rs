@@ -12,7 +12,7 @@ use super::identifiers::RoleId;
 use super::lifecycle::fresh;
 use super::members::shown;
 use super::organization::{
-    Group, Invitation, InvitationStatus, Member, Moment, Organization, Role,
+    Group, Invitation, InvitationStatus, Member, MemberKind, Moment, Organization, Role,
 };
 use super::refusal::{Fault, Refusal};
 
@@ -141,7 +141,11 @@ impl Organization {
             for place in places_of(member, id) {
                 holder_count += 1;
                 if holders.len() < MAX_LISTED_HOLDERS {
-                    holders.push(format!("member `{}` ({place})", member.user));
+                    holders.push(format!(
+                        "{} `{}` ({place})",
+                        holder(member.kind),
+                        member.user
+                    ));
                 }
             }
         }
@@ -290,6 +294,15 @@ impl Organization {
             events: vec![Event::done(action, Target::new("Role", role), Vec::new())],
             outcome: Outcome::Nothing,
         }
+    }
+}
+
+/// What a holder is called in a refusal.
+fn holder(kind: MemberKind) -> &'static str {
+    match kind {
+        MemberKind::Person => "member",
+        MemberKind::ServiceAccount => "service account",
+        MemberKind::OrganizationToken => "organization token",
     }
 }
 

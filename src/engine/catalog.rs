@@ -151,7 +151,8 @@ impl CompiledCatalog {
         self.types.get(usize::from(index.0))
     }
 
-    fn validate<'a>(
+    /// Validates policies strictly.
+    pub(super) fn validate<'a>(
         &self,
         policies: impl Iterator<Item = &'a CompiledPolicy>,
     ) -> Result<(), CatalogError> {

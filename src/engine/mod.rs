@@ -15,6 +15,8 @@
 //!   roles on the organization exclude, and its grants into the same tags;
 //! - a membership that does not count is a parent too: `User in Status::"suspended"`,
 //!   `"not-yet-valid"` or `"expired"`;
+//! - the scope of an API token is a policy that forbids what lies outside of it to
+//!   questions whose context names that scope;
 //! - what groups give and what has a period is put there as it counts at the moment
 //!   of the question: the policies know neither groups nor time.
 //!
@@ -35,6 +37,7 @@ mod rules;
 mod schema;
 mod snapshot;
 mod spelled_out;
+mod tokens;
 mod values;
 mod vocabulary;
 

@@ -31,6 +31,8 @@ pub enum PolicySource {
     Permissions,
     /// A guardrail of the organization.
     Guardrail(GuardrailId),
+    /// The scope of API tokens.
+    TokenScope,
     /// A rule shared by all products, or one of the product's own.
     Rule {
         /// Its `@code`, such as `TEAM_RULE`.
@@ -436,7 +438,8 @@ fn action_list(catalog: &Catalog, actions: &BTreeSet<ActionIndex>) -> Json {
     }
 }
 
-fn action_json(id: &str) -> Json {
+/// An action in Cedar's JSON.
+pub(super) fn action_json(id: &str) -> Json {
     json!({ "type": "Action", "id": id })
 }
 

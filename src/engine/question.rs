@@ -3,7 +3,10 @@
 //! What the organization has on record wins over what the request describes: the
 //! project and owner of a registered resource come from its record.
 
+use cedar_policy::RestrictedExpression;
+
 use super::snapshot::Snapshot;
+use super::tokens::{CompiledScope, SCOPE_ATTRIBUTE};
 use super::values::{self, Findings, Pairs};
 use super::vocabulary::USER;
 use crate::domain::catalog::{
@@ -35,6 +38,9 @@ pub struct RawQuestion<'a> {
     pub attributes: Option<&'a Record>,
     /// What is said of the circumstances.
     pub context: Option<&'a Record>,
+    /// The id of the token it is asked with, or empty. That the token counts, and
+    /// stands for the principal, is known already.
+    pub token: &'a str,
     /// When it is asked.
     pub at: Moment,
 }
@@ -51,6 +57,8 @@ pub struct Question<'a> {
     pub(super) context: Pairs,
     /// Users that attributes or the context name.
     pub(super) users: Vec<String>,
+    /// The scope of the token it is asked with; the context names it.
+    pub(super) scope: Option<&'a CompiledScope>,
     /// When it is asked.
     pub(super) at: Moment,
 }
@@ -85,12 +93,17 @@ impl Snapshot {
                 ),
             ));
         }
-        let context = match &action {
+        let scope = self.find_scope(raw, &mut findings);
+        let mut context = match &action {
             Some((_, action)) if !action.context.is_empty() || raw.context.is_some() => {
                 values::convert(&action.context, raw.context, "context", &mut findings)
             }
             _ => Pairs::new(),
         };
+        context.extend(scope.map(|scope| {
+            let id = RestrictedExpression::new_string(scope.id.as_str().to_owned());
+            (SCOPE_ATTRIBUTE.to_owned(), id)
+        }));
         match (action, resource) {
             (Some((action, _)), Some((resource, _))) if findings.violations.is_empty() => {
                 Ok(Question {
@@ -99,11 +112,33 @@ impl Snapshot {
                     resource,
                     context,
                     users: findings.users,
+                    scope,
                     at: raw.at,
                 })
             }
             _ => Err(findings.violations),
         }
+    }
+
+    /// The scope of the token. A token that is unknown or revoked has no scope to
+    /// judge by, and must not pass for one that may do everything.
+    fn find_scope<'a>(
+        &'a self,
+        raw: &RawQuestion<'a>,
+        findings: &mut Findings,
+    ) -> Option<&'a CompiledScope> {
+        if raw.token.is_empty() {
+            return None;
+        }
+        let token = self.organization().tokens.get(raw.token);
+        if token.is_none_or(|token| token.revoked_at.is_some()) {
+            findings.fault(Violation::new(
+                "token",
+                Fault::UnknownReference,
+                "names no living token of this organization",
+            ));
+        }
+        self.scopes().of(raw.token)
     }
 
     fn find_action(

@@ -46,6 +46,10 @@ pub enum ReasonCode {
     NotOwnerOfResource,
     /// Denied: granted under a condition that does not hold.
     ConditionFailed,
+    /// Denied: the token is not for this action or project.
+    TokenScope,
+    /// Denied: the token is revoked, or the membership that it is bound to is gone.
+    TokenRevoked,
     /// Denied: the plan lacks the feature.
     Plan,
     /// Denied by a rule of the product that binds everybody.
@@ -183,6 +187,13 @@ impl Snapshot {
                         )
                     },
                     PolicySource::Guardrail(id) => self.guardrail_reason(id, policy.forbids()),
+                    PolicySource::TokenScope => Reason {
+                        project: project.clone(),
+                        ..reason(
+                            ReasonCode::TokenScope,
+                            "the token is not for this action or project",
+                        )
+                    },
                     PolicySource::Rule { code, reason: text } => {
                         rule_reason(code, text, policy.forbids())
                     }
@@ -318,6 +329,7 @@ impl<'a> Question<'a> {
             },
             context: self.context.clone(),
             users: self.users.clone(),
+            scope: self.scope,
             at: self.at,
         }
     }

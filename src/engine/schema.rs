@@ -7,6 +7,7 @@ use cedar_policy::{Schema, SchemaFragment};
 use serde_json::{Map, Value as Json, json};
 
 use super::catalog::CatalogError;
+use super::tokens::SCOPE_ATTRIBUTE;
 use super::vocabulary::{OVERRIDDEN, RESERVED_TYPES, level_group};
 use crate::domain::Catalog;
 use crate::domain::catalog::{Level, ResourceType};
@@ -31,6 +32,18 @@ pub(super) fn compile(catalog: &Catalog) -> Result<CompiledSchema, CatalogError>
             return Err(CatalogError::Schema(format!(
                 "resource type `{}` is a name that Roster keeps for itself",
                 resource_type.id
+            )));
+        }
+    }
+    for action in &catalog.actions {
+        if action
+            .context
+            .iter()
+            .any(|given| given.name == SCOPE_ATTRIBUTE)
+        {
+            return Err(CatalogError::Schema(format!(
+                "context `{SCOPE_ATTRIBUTE}` of action `{}` is a name that Roster keeps for itself",
+                action.id
             )));
         }
     }
@@ -110,6 +123,11 @@ fn actions(catalog: &Catalog) -> Json {
         actions.insert(level_group(level).to_owned(), json!({}));
     }
     for action in &catalog.actions {
+        let mut context = attribute_map(&action.context);
+        context.insert(
+            SCOPE_ATTRIBUTE.to_owned(),
+            json!({ "type": "String", "required": false }),
+        );
         let types: Vec<&str> = action
             .resource_types
             .iter()
@@ -123,7 +141,7 @@ fn actions(catalog: &Catalog) -> Json {
                 "appliesTo": {
                     "principalTypes": ["User"],
                     "resourceTypes": types,
-                    "context": { "type": "Record", "attributes": attribute_map(&action.context) },
+                    "context": { "type": "Record", "attributes": context },
                 },
             }),
         );

@@ -19,6 +19,7 @@ use super::guardrails::Guardrails;
 use super::policies::{CompiledGrants, CompiledPolicy, PermissionsId, PrincipalScope};
 use super::question::Question;
 use super::spelled_out::SpelledOut;
+use super::tokens::Scopes;
 use super::vocabulary;
 use crate::domain::catalog::OWNER_ROLE;
 use crate::domain::change::RecordChange;
@@ -72,6 +73,8 @@ pub struct Snapshot {
     spelled_out: SpelledOut,
     /// The organization's own policies.
     guardrails: Guardrails,
+    /// What living tokens may be used for at most.
+    scopes: Scopes,
     /// What Cedar answered; shared with every organization that has only the
     /// catalog's policies.
     answers: Arc<Answers>,
@@ -95,6 +98,7 @@ impl Snapshot {
             roles: OrdMap::new(),
             spelled_out: SpelledOut::default(),
             guardrails: Guardrails::default(),
+            scopes: Scopes::default(),
             answers,
         };
         let mut own_answers = false;
@@ -109,6 +113,9 @@ impl Snapshot {
         for guardrail in organization.guardrails.values() {
             snapshot.guardrails.put(&snapshot.catalog, guardrail)?;
             own_answers = true;
+        }
+        for token in organization.tokens.values() {
+            snapshot.scopes.put(&snapshot.catalog, token)?;
         }
         if own_answers {
             snapshot.guardrails.index(snapshot.catalog.catalog());
@@ -132,6 +139,7 @@ impl Snapshot {
             roles: self.roles.clone(),
             spelled_out: self.spelled_out.clone(),
             guardrails: self.guardrails.clone(),
+            scopes: self.scopes.clone(),
             answers: Arc::clone(&self.answers),
         };
         let mut other_policies = false;
@@ -160,6 +168,8 @@ impl Snapshot {
                     next.guardrails.remove(guardrail);
                     other_guardrails = true;
                 }
+                RecordChange::PutToken(token) => next.scopes.put(&next.catalog, token)?,
+                RecordChange::DeleteToken(token) => next.scopes.remove(token.as_str()),
                 RecordChange::PutProfile(_)
                 | RecordChange::PutProject(_)
                 | RecordChange::DeleteProject(_)
@@ -169,8 +179,6 @@ impl Snapshot {
                 | RecordChange::DeleteGroup(_)
                 | RecordChange::PutInvitation(_)
                 | RecordChange::DeleteInvitation(_)
-                | RecordChange::PutToken(_)
-                | RecordChange::DeleteToken(_)
                 | RecordChange::PutNotification(_)
                 | RecordChange::DeleteNotification(_)
                 | RecordChange::DeleteOrganization => {}
@@ -219,7 +227,10 @@ impl Snapshot {
         };
         // A stranger stands where a member stands who holds nothing: no policy that
         // looks at the position alone can tell them apart.
-        if let Some(allow) = self.answers.recall(&position, cell) {
+        if let Some(allow) = self.answers.recall(&position, cell)
+            // A token's scope forbids, so it can't turn a denial into anything else.
+            && (question.scope.is_none() || !allow)
+        {
             return Ok(Decision {
                 verdict: verdict(allow),
                 valid_until: standing.valid_until(),
@@ -324,10 +335,15 @@ impl Snapshot {
         self.spelled_out.of(user, project)
     }
 
+    /// What living tokens may be used for at most.
+    pub(super) fn scopes(&self) -> &Scopes {
+        &self.scopes
+    }
+
     /// The policies whose scope can match.
     pub(super) fn select<'a>(
         &'a self,
-        question: &Question<'_>,
+        question: &'a Question<'_>,
         position: &Position<'_>,
     ) -> Vec<&'a CompiledPolicy> {
         let covers = |policy: &&CompiledPolicy| {
@@ -363,6 +379,7 @@ impl Snapshot {
                     .filter(covers),
             );
         }
+        selected.extend(question.scope.map(|scope| &scope.policy));
         if let Some(grants) = position
             .permissions
             .and_then(|id| self.spelled_out.grants(id))
@@ -426,7 +443,8 @@ impl Snapshot {
             .map(AsRef::as_ref)
     }
 
-    /// Every policy of the organization: rules, roles, spelled-out permissions, guardrails.
+    /// Every policy of the organization: rules, roles, spelled-out permissions,
+    /// guardrails, scopes of tokens.
     pub(super) fn all_policies(&self) -> impl Iterator<Item = &CompiledPolicy> {
         let built_in: BTreeMap<&RoleId, &Arc<CompiledGrants>> = self
             .catalog
@@ -441,6 +459,7 @@ impl Snapshot {
             .chain(self.roles.values().flat_map(|grants| grants.iter()))
             .chain(self.spelled_out.policies())
             .chain(self.guardrails.policies())
+            .chain(self.scopes.policies())
     }
 }
 

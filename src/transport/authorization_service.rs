@@ -13,7 +13,7 @@ use super::health::Readiness;
 use super::{from_proto, status, to_proto};
 use crate::application::check::{MAX_BATCH, judge};
 use crate::application::revision::{self, token};
-use crate::application::{Application, Check, Error};
+use crate::application::{Application, Check, Error, TokenCheck};
 use crate::domain::organization::Moment;
 use crate::domain::refusal::{Fault, Violation};
 use crate::engine::Snapshot;
@@ -66,6 +66,17 @@ impl AuthorizationService for AuthorizationRpc {
             .map_err(status::of)
     }
 
+    async fn is_authorized_with_token(
+        &self,
+        request: Request<v1::IsAuthorizedWithTokenRequest>,
+    ) -> Result<Response<v1::IsAuthorizedWithTokenResponse>, Status> {
+        let patience = from_proto::patience(request.metadata());
+        answer_with_token(&self.application, request.into_inner(), patience)
+            .await
+            .map(Response::new)
+            .map_err(status::of)
+    }
+
     type StreamIsAuthorizedStream =
         Pin<Box<dyn Stream<Item = Result<v1::IsAuthorizedResponse, Status>> + Send>>;
 
@@ -89,6 +100,30 @@ impl AuthorizationService for AuthorizationRpc {
         };
         Ok(Response::new(Box::pin(answers)))
     }
+}
+
+async fn answer_with_token(
+    application: &Application,
+    request: v1::IsAuthorizedWithTokenRequest,
+    patience: Duration,
+) -> Result<v1::IsAuthorizedWithTokenResponse, Error> {
+    application.reach(&request.at_least, patience).await?;
+    let (request, secret) = from_proto::without_token(request);
+    let said = from_proto::said(&request);
+    let check = TokenCheck {
+        organization: &request.organization,
+        secret: &secret,
+        question: from_proto::question(&request, &said, application.world().now()),
+        include_reasons: request.include_reasons,
+    };
+    let checked = application.check_with_token(&check)?;
+    if let Some(violation) = correlation_fault(&request.correlation_id) {
+        return Err(Error::invalid(vec![violation]));
+    }
+    Ok(to_proto::checked_with_token(
+        checked,
+        request.correlation_id,
+    ))
 }
 
 async fn answer(

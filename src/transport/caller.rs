@@ -11,11 +11,13 @@ use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
 use super::status;
-use crate::application::{Actor, Caller};
+use crate::application::{Actor, Caller, Secret};
 use crate::domain::identifiers::{UserId, identifier_fault};
 
 /// The metadata that names the member on whose behalf a caller acts.
 const ACTOR: &str = "roster-actor";
+/// The metadata that holds the API token by which somebody acts.
+const ACTOR_TOKEN: &str = "roster-actor-token";
 
 /// Knows the keys that callers may present, as digests only.
 #[derive(Clone)]
@@ -45,15 +47,24 @@ impl Authenticator {
     }
 }
 
-/// The member on whose behalf the caller acts; `None` where the metadata is malformed.
+/// On whose behalf the caller acts; `None` where the metadata is malformed. Whether
+/// a token is genuine shows in the organization that it is used for.
 fn actor(metadata: &MetadataMap) -> Option<Actor> {
-    let mut values = metadata.get_all(ACTOR).iter();
-    let Some(value) = values.next() else {
-        return Some(Actor::Operator);
+    let mut users = metadata.get_all(ACTOR).iter();
+    let mut tokens = metadata.get_all(ACTOR_TOKEN).iter();
+    let actor = match (users.next(), tokens.next()) {
+        (None, None) => Actor::Operator,
+        (Some(user), None) => {
+            let user = user.to_str().ok()?;
+            if identifier_fault(user).is_some() {
+                return None;
+            }
+            Actor::Member(UserId::new(user))
+        }
+        (None, Some(secret)) => Actor::Token(Secret::presented(secret.to_str().ok()?)),
+        (Some(_), Some(_)) => return None,
     };
-    let user = value.to_str().ok()?;
-    let one = values.next().is_none() && identifier_fault(user).is_none();
-    one.then(|| Actor::Member(UserId::new(user)))
+    (users.next().is_none() && tokens.next().is_none()).then_some(actor)
 }
 
 impl Interceptor for Authenticator {

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prost_types::value::Kind;
-use prost_types::{FieldMask, Struct, Timestamp};
+use prost_types::{Duration as Span, FieldMask, Struct, Timestamp};
 use tonic::metadata::MetadataMap;
 
+use crate::application::Secret;
 use crate::application::revision::PATIENCE;
 use crate::domain::Refusal;
 use crate::domain::catalog::Level;
@@ -84,6 +85,37 @@ pub fn question<'a>(
         question.attributes = said.attributes.as_ref();
     }
     question
+}
+
+/// What a request with a token says, as the request that its subject would make;
+/// the principal is left out.
+pub fn without_token(
+    request: v1::IsAuthorizedWithTokenRequest,
+) -> (v1::IsAuthorizedRequest, Secret) {
+    let secret = Secret::presented(&request.token);
+    let same = v1::IsAuthorizedRequest {
+        organization: request.organization,
+        principal: None,
+        action: request.action,
+        resource: request.resource,
+        context: request.context,
+        at_least: request.at_least,
+        include_reasons: request.include_reasons,
+        correlation_id: request.correlation_id,
+    };
+    (same, secret)
+}
+
+/// A duration in milliseconds; what it says beyond them is dropped.
+pub fn milliseconds(given: &Span) -> i64 {
+    let fraction = i64::from(given.nanos / 1_000_000);
+    let whole = given.seconds.saturating_mul(1_000).saturating_add(fraction);
+    // Less than a millisecond before nothing is still before it.
+    if given.seconds < 0 || given.nanos < 0 {
+        whole.min(-1)
+    } else {
+        whole
+    }
 }
 
 /// A moment, to the millisecond.
@@ -210,13 +242,6 @@ pub fn mask(given: Option<&FieldMask>, editable: &[&'static str]) -> Result<Mask
             .map(|field| (*field, named(field)))
             .collect(),
     ))
-}
-
-/// A duration in milliseconds, as near as they come to it; what it says beyond
-/// them is dropped.
-pub fn milliseconds(given: &prost_types::Duration) -> i64 {
-    let whole = given.seconds.saturating_mul(1_000);
-    whole.saturating_add(i64::from(given.nanos / 1_000_000))
 }
 
 /// How long a request may wait for a revision: three quarters of its own deadline, so that

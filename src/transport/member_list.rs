@@ -9,7 +9,7 @@ use crate::application::{Error, PageRequest};
 use crate::domain::catalog::OWNER_ROLE;
 use crate::domain::identifiers::{InvitationId, RoleId, UserId};
 use crate::domain::organization::{
-    Invitation, InvitationStatus, Member, MemberStatus, Moment, Organization,
+    Invitation, InvitationStatus, Member, MemberKind, MemberStatus, Moment, Organization,
 };
 use crate::domain::refusal::{Fault, Violation};
 use crate::engine::Snapshot;
@@ -40,6 +40,7 @@ pub fn list(
         .members
         .range(beyond(UserId::new(request.after.as_str())))
         .map(|(_, member)| member)
+        .filter(|member| member.kind == MemberKind::Person)
         .filter(|member| filter.admits(member, organization))
         .map(Entry::Member);
     let after = request.after.strip_prefix(INVITED).unwrap_or_default();

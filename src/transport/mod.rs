@@ -21,5 +21,7 @@ pub mod project_service;
 pub mod resource_service;
 pub mod role_service;
 pub mod server;
+pub mod service_account_service;
 pub mod status;
 pub mod to_proto;
+pub mod token_service;

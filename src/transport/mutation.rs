@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use tonic::{Request, Status};
 
 use super::{from_proto, status};
-use crate::application::{self, Caller, Reader};
+use crate::application::{self, Actor, Caller, Reader};
 use crate::proto::v1;
 
 /// A message that asks for a change.
@@ -49,14 +49,18 @@ mutations!(
     CreateOrganizationRequest,
     CreateProjectRequest,
     CreateRoleRequest,
+    CreateGuardrailRequest,
+    CreateServiceAccountRequest,
+    CreateTokenRequest,
     DeclineInvitationRequest,
     DeclineTransferRequest,
     DeleteGroupRequest,
-    CreateGuardrailRequest,
     DeleteGuardrailRequest,
     DeleteOrganizationRequest,
     DeleteProjectRequest,
     DeleteRoleRequest,
+    DeleteServiceAccountRequest,
+    DeleteTokenRequest,
     InitiateTransferRequest,
     LeaveOrganizationRequest,
     MoveResourceRequest,
@@ -71,6 +75,8 @@ mutations!(
     ResendInvitationRequest,
     ResetRoleRequest,
     RevokeInvitationRequest,
+    RevokeTokenRequest,
+    RotateTokenRequest,
     SetDefaultRolesRequest,
     SetGroupProjectRolesRequest,
     SetMemberPeriodRequest,
@@ -78,6 +84,7 @@ mutations!(
     SetPlanRequest,
     SetProjectOverrideRequest,
     SetProjectRolesRequest,
+    SetServiceAccountRolesRequest,
     SuspendMemberRequest,
     TransferOwnershipRequest,
     TransferResourceRequest,
@@ -89,6 +96,8 @@ mutations!(
     UpdateOrganizationRequest,
     UpdateProjectRequest,
     UpdateRoleRequest,
+    UpdateServiceAccountRequest,
+    UpdateTokenRequest,
 );
 
 /// Takes a changing request apart: its message, and who sent it under which id.
@@ -101,6 +110,10 @@ pub fn accept<M: Mutation>(request: Request<M>) -> Result<(M, application::Reque
     digest.update(message.encode_to_vec());
     // The same request of another actor is another request.
     digest.update(format!("{:?}", caller.actor).as_bytes());
+    if let Actor::Token(secret) = &caller.actor {
+        // What is printed of a secret tells nothing.
+        digest.update(secret.digest());
+    }
     let common = application::Request {
         caller,
         method: method::<M>(),

@@ -15,7 +15,7 @@ use crate::domain::catalog::{Catalog, ConditionTest, Offer, TeamRules};
 use crate::domain::organization::Moment;
 use crate::domain::refusal::{Fault, Violation};
 use crate::domain::value::{Attribute, ValueType};
-use crate::engine::{Export, PolicySource, PolicyText, Snapshot};
+use crate::engine::{Export, PolicySource, PolicyText, RawQuestion, Snapshot};
 use crate::proto::v1;
 use crate::proto::v1::policy_service_server::PolicyService;
 
@@ -143,6 +143,7 @@ impl PolicyService for PolicyRpc {
         let chunks = export(
             &snapshot,
             message.request.as_ref(),
+            &message.token,
             self.application.world().now(),
         )
         .map_err(status::of)?;
@@ -190,6 +191,7 @@ impl PolicyService for PolicyRpc {
 fn export(
     snapshot: &Arc<Snapshot>,
     request: Option<&v1::IsAuthorizedRequest>,
+    token_id: &str,
     now: Moment,
 ) -> Result<Vec<v1::ExportPoliciesResponse>, Error> {
     let elsewhere = request.is_some_and(|request| {
@@ -206,11 +208,11 @@ fn export(
     let export = Export::new(Arc::clone(snapshot), now);
     let said = request.map(from_proto::said).unwrap_or_default();
     let question = match request {
-        Some(request) => Some(
-            snapshot
-                .question(&from_proto::question(request, &said, now))
-                .map_err(Error::invalid)?,
-        ),
+        Some(request) => {
+            let raw = from_proto::question(request, &said, now);
+            let raw = asked_with(snapshot, raw, token_id)?;
+            Some(snapshot.question(&raw).map_err(Error::invalid)?)
+        }
         None => None,
     };
     let policies: Vec<String> = export
@@ -247,6 +249,33 @@ fn export(
         .collect())
 }
 
+/// The question as the token of that id asks it; the same if there is none.
+fn asked_with<'a>(
+    snapshot: &'a Snapshot,
+    raw: RawQuestion<'a>,
+    token_id: &'a str,
+) -> Result<RawQuestion<'a>, Error> {
+    if token_id.is_empty() {
+        return Ok(raw);
+    }
+    let token = snapshot.organization().token(token_id)?;
+    let subject = token.subject.as_str();
+    let other = !raw.principal_id.is_empty() && raw.principal_id != subject;
+    if other {
+        return Err(Error::invalid(vec![Violation::new(
+            "request.principal.id",
+            Fault::Malformed,
+            "must be the subject of the token, or left out",
+        )]));
+    }
+    Ok(RawQuestion {
+        principal_type: "User",
+        principal_id: subject,
+        token: token_id,
+        ..raw
+    })
+}
+
 /// Cuts a text into chunks that each fit a message, between characters.
 fn chunks(text: &str) -> Vec<String> {
     let mut chunks = Vec::new();
@@ -279,6 +308,7 @@ fn policy(snapshot: &Snapshot, policy: PolicyText) -> v1::Policy {
             v1::PolicyOrigin::ProjectRole
         }
         PolicySource::Permissions => v1::PolicyOrigin::Permissions,
+        PolicySource::TokenScope => v1::PolicyOrigin::TokenScope,
         PolicySource::Guardrail(id) => {
             let guardrail = snapshot.organization().guardrails.get(id.as_str());
             told.guardrail = id.to_string();

@@ -21,6 +21,8 @@ use super::policy_service::PolicyRpc;
 use super::project_service::ProjectRpc;
 use super::resource_service::ResourceRpc;
 use super::role_service::RoleRpc;
+use super::service_account_service::ServiceAccountRpc;
+use super::token_service::TokenRpc;
 use crate::application::Application;
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::v1::authorization_service_server::{
@@ -38,6 +40,10 @@ use crate::proto::v1::policy_service_server::{PolicyServiceServer, SERVICE_NAME 
 use crate::proto::v1::project_service_server::{ProjectServiceServer, SERVICE_NAME as PROJECT};
 use crate::proto::v1::resource_service_server::{ResourceServiceServer, SERVICE_NAME as RESOURCE};
 use crate::proto::v1::role_service_server::{RoleServiceServer, SERVICE_NAME as ROLE};
+use crate::proto::v1::service_account_service_server::{
+    SERVICE_NAME as SERVICE_ACCOUNT, ServiceAccountServiceServer,
+};
+use crate::proto::v1::token_service_server::{SERVICE_NAME as TOKEN, TokenServiceServer};
 
 /// The largest request, in bytes.
 pub const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
@@ -108,6 +114,8 @@ fn router(
         PROJECT,
         RESOURCE,
         ROLE,
+        SERVICE_ACCOUNT,
+        TOKEN,
     ]);
     let health = HealthServer::new(HealthRpc::new(readiness.clone(), services));
     let reflection = || {
@@ -165,6 +173,14 @@ fn router(
             ResourceServiceServer,
             ResourceRpc::new(Arc::clone(&application))
         ))
-        .add_service(guarded!(RoleServiceServer, RoleRpc::new(application)));
+        .add_service(guarded!(
+            RoleServiceServer,
+            RoleRpc::new(Arc::clone(&application))
+        ))
+        .add_service(guarded!(
+            ServiceAccountServiceServer,
+            ServiceAccountRpc::new(Arc::clone(&application))
+        ))
+        .add_service(guarded!(TokenServiceServer, TokenRpc::new(application)));
     Ok(router)
 }

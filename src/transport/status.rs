@@ -119,11 +119,12 @@ pub fn unauthenticated() -> Status {
     )
 }
 
-/// The answer to metadata that names no actor, or more than one.
+/// The answer to metadata that names no actor, or more than one, or both a user
+/// and a token.
 pub fn malformed_actor() -> Status {
     with_details(
         Code::InvalidArgument,
-        "`roster-actor` must name one user",
+        "`roster-actor` must name one user, or `roster-actor-token` hold one API token",
         details(ErrorReason::Invalid),
     )
 }
@@ -246,7 +247,7 @@ fn code_of(refusal: &Refusal) -> Code {
         | Refusal::SelfChange
         | Refusal::OwnershipNotGiven
         | Refusal::WrongAddress => Code::PermissionDenied,
-        Refusal::ReauthenticationNeeded(_) => Code::Unauthenticated,
+        Refusal::ReauthenticationNeeded(_) | Refusal::BadToken => Code::Unauthenticated,
         Refusal::LimitReached { .. } | Refusal::SeatsTaken { .. } | Refusal::TooFast { .. } => {
             Code::ResourceExhausted
         }

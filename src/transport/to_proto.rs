@@ -5,16 +5,18 @@ use std::collections::BTreeMap;
 use prost_types::Timestamp;
 
 use crate::application::revision::token;
-use crate::application::{Checked, Error, Written};
+use crate::application::{Checked, Error, TokenChecked, Written};
 use crate::domain::catalog::{Action, ActionIndex, Catalog, Level};
 use crate::domain::change::{Outcome, etag};
 use crate::domain::identifiers::{ActionId, ProjectId, RoleId, UserId};
 use crate::domain::organization::{
     Group, Invitation, InvitationStatus, Member, MemberKind, MemberStatus, Moment, Organization,
-    Override, Profile, Project, RegisteredResource, Role, Transfer, TransferTarget, Version,
+    Override, Profile, Project, RegisteredResource, Role, Token, TokenKind, Transfer,
+    TransferTarget, Version,
 };
 use crate::domain::period::Period;
 use crate::domain::permissions::{Permissions, When};
+use crate::domain::tokens::DeadToken;
 use crate::engine::{Reason, ReasonCode, Verdict};
 use crate::proto::v1;
 
@@ -111,6 +113,8 @@ fn reason(reason: Reason) -> v1::Reason {
         ReasonCode::OverrideDenies => v1::ReasonCode::OverrideDenies,
         ReasonCode::NotOwnerOfResource => v1::ReasonCode::NotOwnerOfResource,
         ReasonCode::ConditionFailed => v1::ReasonCode::ConditionFailed,
+        ReasonCode::TokenScope => v1::ReasonCode::TokenScope,
+        ReasonCode::TokenRevoked => v1::ReasonCode::TokenRevoked,
         ReasonCode::Plan => v1::ReasonCode::Plan,
         ReasonCode::TeamRule => v1::ReasonCode::TeamRule,
         ReasonCode::Guardrail => v1::ReasonCode::Guardrail,
@@ -351,6 +355,84 @@ pub fn built_in_role(catalog: &Catalog, id: &str) -> Option<v1::Role> {
         create_time: None,
         etag: etag(Version(0)),
     })
+}
+
+/// An API token; `dead` is why it does not count now, `last_use` when it was used.
+pub fn api_token(token: &Token, dead: Option<DeadToken>, last_use: Option<Moment>) -> v1::Token {
+    let newest = token.secrets.last();
+    let before = token.secrets.iter().rev().nth(1);
+    let status = match dead {
+        None => v1::TokenStatus::Active,
+        Some(DeadToken::NotYetValid) => v1::TokenStatus::NotYetValid,
+        Some(DeadToken::Expired) => v1::TokenStatus::Expired,
+        Some(DeadToken::Revoked) => v1::TokenStatus::Revoked,
+    };
+    let kind = match token.kind {
+        TokenKind::Member => v1::TokenKind::Member,
+        TokenKind::ServiceAccount => v1::TokenKind::ServiceAccount,
+        TokenKind::Organization => v1::TokenKind::Organization,
+    };
+    v1::Token {
+        id: token.id.to_string(),
+        display_name: token.display_name.clone(),
+        kind: kind.into(),
+        subject: token.subject.to_string(),
+        status: status.into(),
+        scope: token.scope.as_ref().map(|scope| v1::TokenScope {
+            actions: scope.actions.iter().map(ToString::to_string).collect(),
+            projects: scope.projects.iter().map(ToString::to_string).collect(),
+        }),
+        period: period(&token.period),
+        secret_create_time: newest.map(|secret| timestamp(secret.created_at)),
+        overlap_end_time: before
+            .and_then(|secret| secret.expires_at)
+            .filter(|end| newest.is_some_and(|secret| secret.created_at < *end))
+            .map(timestamp),
+        revoke_time: token.revoked_at.map(timestamp),
+        last_use_time: last_use.map(timestamp),
+        created_by: shown_user(token.created_by.as_ref()),
+        create_time: Some(timestamp(token.created_at)),
+        etag: etag(token.version),
+    }
+}
+
+/// A service account.
+pub fn service_account(account: &Member) -> v1::ServiceAccount {
+    v1::ServiceAccount {
+        id: account.user.to_string(),
+        display_name: account.display_name.clone(),
+        status: member_status(account.status).into(),
+        roles: ids(&account.roles),
+        created_by: shown_user(account.added_by.as_ref()),
+        create_time: Some(timestamp(account.joined_at)),
+        etag: etag(account.version),
+    }
+}
+
+fn shown_user(user: Option<&UserId>) -> String {
+    user.map(ToString::to_string).unwrap_or_default()
+}
+
+/// An answer to a check with a token.
+pub fn checked_with_token(
+    answer: TokenChecked,
+    correlation_id: String,
+) -> v1::IsAuthorizedWithTokenResponse {
+    let checked = checked(answer.checked, correlation_id);
+    v1::IsAuthorizedWithTokenResponse {
+        decision: checked.decision,
+        revision: checked.revision,
+        valid_until: checked.valid_until,
+        reasons: checked.reasons,
+        determining_policies: checked.determining_policies,
+        correlation_id: checked.correlation_id,
+        principal: Some(v1::EntityRef {
+            r#type: "User".to_owned(),
+            id: answer.principal.to_string(),
+        }),
+        token_id: answer.token.to_string(),
+        organization: answer.organization.to_string(),
+    }
 }
 
 /// A custom role, or an edited built-in one.

@@ -142,13 +142,40 @@ pub(crate) async fn files(
     organization: &str,
     request: Option<v1::IsAuthorizedRequest>,
 ) -> BTreeMap<String, String> {
-    let mut stream = daemon
-        .policies()
-        .export_policies(v1::ExportPoliciesRequest {
+    collect(
+        daemon,
+        v1::ExportPoliciesRequest {
             organization: organization.to_owned(),
             request,
             ..Default::default()
-        })
+        },
+    )
+    .await
+}
+
+/// The same, with a question that is asked with a token.
+pub(crate) async fn export_with_token(
+    daemon: &Daemon,
+    organization: &str,
+    request: v1::IsAuthorizedRequest,
+    token: &str,
+) -> BTreeMap<String, String> {
+    collect(
+        daemon,
+        v1::ExportPoliciesRequest {
+            organization: organization.to_owned(),
+            request: Some(request),
+            token: token.to_owned(),
+            ..Default::default()
+        },
+    )
+    .await
+}
+
+async fn collect(daemon: &Daemon, request: v1::ExportPoliciesRequest) -> BTreeMap<String, String> {
+    let mut stream = daemon
+        .policies()
+        .export_policies(request)
         .await
         .expect("an export")
         .into_inner();

@@ -32,7 +32,7 @@ fn new_group(id: &str, roles: &[&str]) -> v1::CreateGroupRequest {
     v1::CreateGroupRequest {
         organization: ACME.to_owned(),
         group_id: id.to_owned(),
-        display_name: format!("Group {id}"),
+        display_name: format!("Group of {id}s"),
         roles: owned(roles),
         ..Default::default()
     }

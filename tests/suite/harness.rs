@@ -161,6 +161,8 @@ clients! {
     projects: project_service_client::ProjectServiceClient;
     resources: resource_service_client::ResourceServiceClient;
     policies: policy_service_client::PolicyServiceClient;
+    service_accounts: service_account_service_client::ServiceAccountServiceClient;
+    tokens: token_service_client::TokenServiceClient;
 }
 
 impl Daemon {
@@ -326,6 +328,14 @@ pub fn as_actor<T>(user: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     let user = user.parse().expect("a header value");
     request.metadata_mut().insert("roster-actor", user);
+    request
+}
+
+/// A request by an API token.
+pub fn by_token<T>(secret: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let secret = secret.parse().expect("a header value");
+    request.metadata_mut().insert("roster-actor-token", secret);
     request
 }
 

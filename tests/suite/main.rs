@@ -28,5 +28,6 @@ mod properties;
 mod reasons;
 mod semantics;
 mod time;
+mod tokens;
 mod tools;
 mod transfer;

@@ -6,6 +6,7 @@ mod groups;
 mod invitations;
 pub mod owners;
 mod seats;
+mod tokens;
 
 use std::fmt::Debug;
 

@@ -1,5 +1,6 @@
 //! There is exactly one owner, whatever is tried, at once or one after another.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -70,13 +71,13 @@ impl Dice {
 }
 
 /// What a reader saw is one owner, and in the revision in which `ada` owns it the
-/// old one is Admin; or there is no organization any more.
-fn check_seen(seen: Result<Vec<v1::Member>, Status>) {
+/// old one is Admin; or there is no organization any more. Answers with the owner.
+fn check_seen(seen: Result<Vec<v1::Member>, Status>) -> Option<String> {
     let members = match seen {
         Ok(members) => members,
         Err(status) => {
             assert_eq!(status.code(), Code::NotFound, "{status:?}");
-            return;
+            return None;
         }
     };
     let owners: Vec<&str> = members
@@ -94,6 +95,7 @@ fn check_seen(seen: Result<Vec<v1::Member>, Status>) {
         };
         assert_eq!(member.roles, roles, "{user} while {owner} owns it");
     }
+    Some(owners[0].to_owned())
 }
 
 async fn perform(daemon: &Daemon, organization: &str, two_step: bool, step: Step) {
@@ -129,7 +131,8 @@ async fn perform(daemon: &Daemon, organization: &str, two_step: bool, step: Step
     }
 }
 
-async fn race(daemon: Arc<Daemon>, number: u64) {
+/// Runs one schedule; answers with who owns the organization in the end.
+async fn race(daemon: Arc<Daemon>, number: u64) -> Option<String> {
     let mut dice = Dice((number + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     let organization = format!("race-{number}");
     found_qoc(&daemon, &organization).await;
@@ -175,7 +178,7 @@ async fn race(daemon: Arc<Daemon>, number: u64) {
     }
     over.store(true, Ordering::SeqCst);
     reader.await.expect("the reader");
-    check_seen(daemon.everybody(&organization).await);
+    check_seen(daemon.everybody(&organization).await)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -185,9 +188,13 @@ async fn o_01_transfer_removal_leaving_and_deletion_at_once_leave_one_owner_or_n
         .and_then(|times| times.parse().ok())
         .unwrap_or(1);
     let daemon = Arc::new(Daemon::start().await);
+    let mut ends = BTreeSet::new();
     for number in 0..SCHEDULES * times {
-        race(Arc::clone(&daemon), number).await;
+        ends.insert(race(Arc::clone(&daemon), number).await);
     }
+    // Every way it can end has been seen, so that it was a race.
+    let all = [None, Some("ada"), Some("owner")].map(|owner| owner.map(ToOwned::to_owned));
+    assert_eq!(ends, BTreeSet::from(all));
     let daemon = Arc::into_inner(daemon).expect("nobody races any more");
     daemon.stop().await;
 }

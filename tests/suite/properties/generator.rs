@@ -697,6 +697,7 @@ impl Asked {
             owner: &self.owner,
             attributes: self.attributes.as_ref(),
             context: self.context.as_ref(),
+            token: "",
             at: NOW,
         }
     }
