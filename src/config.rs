@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::telemetry::LogFormat;
 
@@ -25,6 +25,39 @@ pub enum Command {
     /// Work with catalogs: what a product sells, as data.
     #[command(subcommand)]
     Catalog(CatalogCommand),
+    /// Check a data directory that no daemon has open: that the history is whole and
+    /// unchanged, and that the database holds what the history says and nothing else.
+    ///
+    /// Changes nothing in it. Exit code 0 if all checks out, 4 if the history is
+    /// damaged or lacks what was acknowledged, 3 if the directory is in use or can't be
+    /// read, 1 if only the database differs, which is made anew once it is moved aside.
+    Verify(VerifySettings),
+}
+
+/// What is checked, and how the answer looks.
+#[derive(Clone, Debug, Args)]
+pub struct VerifySettings {
+    /// Where organizations and their history are kept.
+    #[arg(long, env = "ROSTER_DATA_DIR", value_name = "DIR")]
+    pub data_dir: PathBuf,
+
+    /// Where a copy of the database is made for the time of the check; it takes as
+    /// much room as the original.
+    #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
+    pub scratch: PathBuf,
+
+    /// How the answer looks.
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+/// How an answer looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Lines for people.
+    Text,
+    /// One JSON object on one line.
+    Json,
 }
 
 /// Work with catalogs.

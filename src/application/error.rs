@@ -38,6 +38,14 @@ pub enum Error {
     /// The store could not be read.
     #[error("the store could not be read")]
     Read(#[from] ReadError),
+    /// The history is not what it was.
+    #[error("the history is damaged after commit {after}; restore it from a backup")]
+    HistoryDamaged {
+        /// The last commit before the damage.
+        after: u64,
+        /// What is wrong, for the log.
+        what: String,
+    },
     /// The next state does not compile, which no request should be able to cause.
     #[error("the change does not compile")]
     Compile(#[from] CompileError),

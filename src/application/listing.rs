@@ -97,7 +97,8 @@ impl PageRequest {
         }
     }
 
-    fn token(&self, key: &str) -> String {
+    /// The token of the page that begins after the item of that key.
+    pub(super) fn token(&self, key: &str) -> String {
         let mut bytes = self.digest.to_vec();
         bytes.extend_from_slice(key.as_bytes());
         URL_SAFE_NO_PAD.encode(bytes)

@@ -6,6 +6,7 @@
 //! or how the store keeps records.
 
 pub mod actor;
+pub mod audit;
 pub mod check;
 pub mod directory;
 pub mod error;
@@ -23,6 +24,8 @@ pub mod transfer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use tokio::sync::Semaphore;
 
 pub use actor::{Actor, Caller, Need, Turn};
 pub use check::{Check, Checked, Reader};
@@ -51,6 +54,8 @@ pub struct Application {
     progress: Arc<Progress>,
     token_uses: TokenUses,
     directory: Arc<Directory>,
+    /// Turns to read much of the history at a time.
+    auditing: Arc<Semaphore>,
 }
 
 /// The application could not be started on what the store holds.
@@ -102,6 +107,7 @@ impl Application {
             progress,
             token_uses: TokenUses::default(),
             directory: Arc::default(),
+            auditing: Arc::new(Semaphore::new(audit::MAX_READERS)),
         };
         application.load()?;
         Ok(application)

@@ -71,7 +71,22 @@ impl Application {
         let tried = self
             .try_mutate(organization, need, request, now, &decide)
             .await;
-        if let Err(error) = &tried
+        self.record_refusal(organization, need, request, &tried, now)
+            .await;
+        tried
+    }
+
+    /// Records a change that the rules refused, unless it was only to be validated.
+    /// What is about an organization that is not there is recorded nowhere.
+    pub(super) async fn record_refusal(
+        &self,
+        organization: &str,
+        need: Need<'_>,
+        request: &Request,
+        tried: &Result<Written, Error>,
+        now: Moment,
+    ) {
+        if let Err(error) = tried
             && let Some(reason) = error.refusal()
             && !request.validate_only
         {
@@ -81,7 +96,6 @@ impl Application {
             let event = refused_event(organization, need, signature, reason);
             self.record(organization, vec![event], now).await;
         }
-        tried
     }
 
     async fn try_mutate(
@@ -133,7 +147,7 @@ impl Application {
     }
 
     /// An organization that is not there may have been deleted by this very request.
-    fn answer_for_the_absent(
+    pub(super) fn answer_for_the_absent(
         &self,
         organization: &str,
         request: &Request,
@@ -322,7 +336,7 @@ pub(super) fn check_request_id(id: &str) -> Result<(), Error> {
     )]))
 }
 
-fn replay(remembered: Remembered, request: &Request) -> Result<Written, Error> {
+pub(super) fn replay(remembered: Remembered, request: &Request) -> Result<Written, Error> {
     if remembered.fingerprint != request.fingerprint {
         return Err(Error::RequestIdReused(request.request_id.clone()));
     }
@@ -340,7 +354,7 @@ pub(super) fn key(organization: &OrganizationId, request: &Request) -> Idempoten
     }
 }
 
-fn idempotency(
+pub(super) fn idempotency(
     organization: &OrganizationId,
     outcome: &Outcome,
     request: &Request,
@@ -441,7 +455,7 @@ impl<'a> Signature<'a> {
     }
 }
 
-fn signed(signature: &Signature<'_>) -> HistoryEvent {
+pub(super) fn signed(signature: &Signature<'_>) -> HistoryEvent {
     // An id that is none is not worth keeping.
     let request_id = if check_request_id(signature.request_id).is_ok() {
         signature.request_id

@@ -82,7 +82,23 @@ impl Application {
 
     /// Founds an organization on a catalog. An empty id stands for a generated one,
     /// which a repetition of the request finds again.
+    ///
+    /// A refusal is recorded if there is an organization of that id already; there is
+    /// no other history that it could go into.
     pub async fn create_organization(
+        &self,
+        catalog: &str,
+        founding: &Founding,
+        request: &Request,
+    ) -> Result<Written, Error> {
+        let founded = self.try_create(catalog, founding, request).await;
+        let now = self.world.now();
+        self.record_refusal(&founding.id, Need::Operator, request, &founded, now)
+            .await;
+        founded
+    }
+
+    async fn try_create(
         &self,
         catalog: &str,
         founding: &Founding,

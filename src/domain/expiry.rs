@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::catalog::Catalog;
 use super::change::{Change, Event, Outcome, RecordChange, Target};
 use super::deadlines::Deadline;
-use super::organization::{Member, Moment, Organization, Profile};
+use super::organization::{Member, Moment, Organization, Profile, TransferTarget};
 use super::period::{Period, Phase};
 use super::refusal::Refusal;
 
@@ -79,24 +79,36 @@ impl Organization {
                 let mut invitation = (**invitation).clone();
                 invitation.expiry_recorded = true;
                 let target = Target::new("Invitation", id);
+                let inviter = invitation.invited_by.iter();
+                let details = inviter.map(|user| ("inviter", user.to_string())).collect();
                 ended(
                     RecordChange::PutInvitation(Arc::new(invitation)),
-                    Event::done("ExpireInvitation", target, Vec::new()),
+                    Event::done("ExpireInvitation", target, details),
                 )
             }),
             Deadline::Token(id) => self.tokens.get(id.as_str()).map(|token| {
                 let mut token = (**token).clone();
                 token.expiry_recorded = true;
                 let target = Target::new("Token", id);
+                let details = vec![("subject", token.subject.to_string())];
                 ended(
                     RecordChange::PutToken(Arc::new(token)),
-                    Event::done("ExpireToken", target, Vec::new()),
+                    Event::done("ExpireToken", target, details),
                 )
             }),
         })
     }
 
     fn expire_transfer(&self) -> Change {
+        let transfer = self.profile.transfer.iter();
+        let details = transfer.flat_map(|transfer| {
+            let to = match &transfer.target {
+                TransferTarget::Member { user, .. } => Some(("to", user.to_string())),
+                TransferTarget::Address(_) => None,
+            };
+            [Some(("from", transfer.initiated_by.to_string())), to]
+        });
+        let details = details.flatten().collect();
         let profile = Profile {
             transfer: None,
             ..(*self.profile).clone()
@@ -106,7 +118,7 @@ impl Organization {
             Event::done(
                 "ExpireTransfer",
                 Target::new("Organization", self.id()),
-                Vec::new(),
+                details,
             ),
         )
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::catalog::Catalog;
 use super::change::{Change, Event, Outcome, RecordChange, Target, etag};
 use super::checks::Checks;
+use super::facts;
 use super::identifiers::{OrganizationId, PlanId, UserId};
 use super::organization::{
     Member, MemberKind, MemberStatus, Moment, Organization, Profile, Version,
@@ -99,6 +100,7 @@ pub fn found(
             Target::new("Organization", &profile.id),
             vec![
                 ("catalog", catalog.id.to_string()),
+                ("plan", profile.plan.to_string()),
                 ("owner", profile.owner.to_string()),
             ],
         )],
@@ -124,7 +126,8 @@ impl Organization {
         checks.name("display_name", display_name);
         checks.finish()?;
         self.check_etag(given_etag)?;
-        self.change_profile("UpdateOrganization", Vec::new(), |profile| {
+        let details = vec![facts::fields([("display_name", true)])];
+        self.change_profile("UpdateOrganization", details, |profile| {
             profile.display_name = display_name.to_owned();
         })
     }
@@ -163,7 +166,11 @@ impl Organization {
             events: vec![Event::done(
                 "DeleteOrganization",
                 Target::new("Organization", self.id()),
-                vec![("members", self.members.len().to_string())],
+                vec![
+                    ("owner", self.profile.owner.to_string()),
+                    ("plan", self.profile.plan.to_string()),
+                    ("members", self.members.len().to_string()),
+                ],
             )],
             outcome: Outcome::Nothing,
         })

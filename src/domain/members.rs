@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::catalog::Catalog;
 use super::change::{Change, Event, Outcome, RecordChange, Target};
 use super::checks::{AskedRoles, Checks, Place};
+use super::facts::{self, span, spans};
 use super::identifiers::{RoleId, UserId};
 use super::lifecycle::fresh;
 use super::notifications::Notice;
@@ -91,7 +92,9 @@ impl Organization {
             roles,
             ..new_member(self, UserId::new(new.user.as_str()), now)
         };
-        let details = vec![("roles", listed(&member.roles))];
+        let mut details = vec![("roles", listed(&member.roles))];
+        details.extend(spans(&member.periods.roles));
+        details.extend(period_details(&member.period));
         Ok(self.put_member(member, "AddMember", details))
     }
 
@@ -117,7 +120,11 @@ impl Organization {
         if let Some(address) = &edit.email {
             member.email.clone_from(address);
         }
-        Ok(self.put_member(member, "UpdateMember", Vec::new()))
+        let edited = [
+            ("display_name", edit.display_name.is_some()),
+            ("email", edit.email.is_some()),
+        ];
+        Ok(self.put_member(member, "UpdateMember", vec![facts::fields(edited)]))
     }
 
     /// Replaces a member's roles on the organization.
@@ -135,7 +142,8 @@ impl Organization {
         checks.finish()?;
         let mut member = self.person_to_edit(user, given_etag)?;
         self.refuse_owner(&member, "changing the owner's role")?;
-        let details = vec![("before", listed(&member.roles)), ("after", listed(&roles))];
+        let mut details = vec![("before", listed(&member.roles)), ("after", listed(&roles))];
+        details.extend(spans(&periods));
         let changed = member.roles != roles;
         member.roles = roles;
         member.periods.roles = periods;
@@ -172,8 +180,10 @@ impl Organization {
                 advice: "its time is that of the token",
             });
         }
+        let mut details = vec![("before", span(&member.period)), ("after", span(&period))];
+        details.extend(period_details(&period));
         member.period = period;
-        Ok(self.put_member(member, "SetMemberPeriod", period_details(&period)))
+        Ok(self.put_member(member, "SetMemberPeriod", details))
     }
 
     /// Keeps when the host last saw a member at work, if that is news. No etag and
@@ -201,7 +211,8 @@ impl Organization {
             });
         }
         member.last_active_at = Some(at);
-        Ok(self.keep_member(member, "RecordMemberActivity", Vec::new()))
+        let details = vec![("last_active_at", at.0.to_string())];
+        Ok(self.keep_member(member, "RecordMemberActivity", details))
     }
 
     /// Suspends a member: rights stop counting, everything is kept.
@@ -391,7 +402,12 @@ impl Organization {
                 reassigned_count: 0,
             }
         };
-        let mut details = vec![("resources", owned.len().to_string())];
+        let mut details = vec![
+            ("roles", listed(&member.roles)),
+            ("projects", member.project_roles.len().to_string()),
+            ("overrides", member.overrides.len().to_string()),
+            ("resources", owned.len().to_string()),
+        ];
         if tokens > 0 {
             details.push(("tokens", tokens.to_string()));
         }

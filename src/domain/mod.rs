@@ -7,11 +7,13 @@
 //! daemon, and what lets [`meaning`] be the yardstick the Cedar engine is
 //! property-tested against.
 
+pub mod audit;
 pub mod catalog;
 pub mod change;
 pub mod checks;
 pub mod deadlines;
 pub mod expiry;
+pub mod facts;
 pub mod grant_rule;
 pub mod groups;
 pub mod guardrails;

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use super::catalog::Catalog;
 use super::change::{Change, Event, Outcome, RecordChange, Target};
 use super::checks::{AskedPermissions, AskedRoles, Checks, Place};
+use super::facts::{self, Fact, difference, granted, span, spans};
 use super::holdings::Counting;
 use super::identifiers::{ProjectId, RoleId};
 use super::lifecycle::fresh;
 use super::members::{listed, shown};
 use super::organization::{Member, MemberStatus, Moment, Organization, Override, Profile, Project};
 use super::period::Period;
+use super::permissions::Permissions;
 use super::refusal::Refusal;
 
 /// The most projects of one organization.
@@ -61,7 +63,7 @@ impl Organization {
             created_at: now,
             version: self.version.next(),
         };
-        let mut change = self.put_project(project, "CreateProject");
+        let mut change = self.put_project(project, "CreateProject", Vec::new());
         change
             .records
             .push(RecordChange::PutProfile(Arc::new(profile)));
@@ -80,7 +82,8 @@ impl Organization {
         checks.finish()?;
         let mut project = self.project_to_edit(id, given_etag)?;
         project.display_name = display_name.to_owned();
-        Ok(self.put_project(project, "UpdateProject"))
+        let details = vec![facts::fields([("display_name", true)])];
+        Ok(self.put_project(project, "UpdateProject", details))
     }
 
     /// Closes a project for new grants and resources; decisions go on.
@@ -101,16 +104,18 @@ impl Organization {
         action: &'static str,
     ) -> Result<Change, Refusal> {
         let project = self.project_to_edit(id, given_etag)?;
+        let details = vec![
+            ("before", phase(project.archived)),
+            ("after", phase(archived)),
+        ];
         if project.archived == archived {
-            return Ok(self.keep_project(project, action));
+            return Ok(self.keep_project(project, action, details));
         }
-        Ok(self.put_project(
-            Project {
-                archived,
-                ..project
-            },
-            action,
-        ))
+        let project = Project {
+            archived,
+            ..project
+        };
+        Ok(self.put_project(project, action, details))
     }
 
     /// Deletes a project that holds no registered resource; roles and overrides in it go along.
@@ -177,11 +182,12 @@ impl Organization {
         checks.finish()?;
         let project = self.open_project(id)?;
         let mut member = self.grantee(user, given_etag)?;
-        let details = vec![
+        let mut details = vec![
             ("project", id.to_owned()),
             ("before", listed(member.roles_on_project(project))),
             ("after", listed(&roles)),
         ];
+        details.extend(spans(&periods));
         member.project_roles.insert(project.id.clone(), roles);
         if periods.is_empty() {
             member.periods.project_roles.remove(id);
@@ -204,10 +210,12 @@ impl Organization {
         let project = self.project(id)?;
         let mut member = self.member_to_edit(user, given_etag)?;
         self.refuse_owner(&member, TAKING_FROM_THE_OWNER)?;
+        let before = listed(member.roles_on_project(project));
         let held = member.project_roles.remove(id).is_some();
         member.periods.project_roles.remove(id);
         let details = vec![
             ("project", id.to_owned()),
+            ("before", before),
             ("after", listed(member.roles_on_project(project))),
         ];
         Ok(if held {
@@ -249,16 +257,15 @@ impl Organization {
                 project: id.to_owned(),
             });
         }
-        let details = vec![("project", id.to_owned()), ("roles", listed(&roles))];
-        member.overrides.insert(
-            project.id.clone(),
-            Override {
-                roles,
-                permissions,
-                period,
-                set_at: now,
-            },
-        );
+        let set = Override {
+            roles,
+            permissions,
+            period,
+            set_at: now,
+        };
+        let mut details = vec![("project", id.to_owned())];
+        details.extend(replaced(member.overrides.get(id), &set));
+        member.overrides.insert(project.id.clone(), set);
         Ok(self.put_member(member, "SetProjectOverride", details))
     }
 
@@ -274,17 +281,18 @@ impl Organization {
         self.project(id)?;
         let mut member = self.member_to_edit(user, given_etag)?;
         self.refuse_owner(&member, TAKING_FROM_THE_OWNER)?;
-        if member.overrides.remove(id).is_none() {
+        let Some(removed) = member.overrides.remove(id) else {
             return Err(Refusal::NotFound {
                 kind: "override of the member",
                 id: shown(user),
             });
-        }
-        Ok(self.put_member(
-            member,
-            "RemoveProjectOverride",
-            vec![("project", id.to_owned())],
-        ))
+        };
+        let details = vec![
+            ("project", id.to_owned()),
+            ("roles", listed(&removed.roles)),
+            ("granted", granted(&removed.permissions)),
+        ];
+        Ok(self.put_member(member, "RemoveProjectOverride", details))
     }
 
     /// Sets the roles that a member gets on each project created from now on.
@@ -321,7 +329,10 @@ impl Organization {
         self.default_roles_offered(catalog)?;
         let mut member = self.grantee(user, given_etag)?;
         let roles: Vec<RoleId> = member.current_default_roles().to_vec();
-        let details = vec![("roles", listed(&roles))];
+        let details = vec![
+            ("roles", listed(&roles)),
+            ("replaced", member.project_roles.len().to_string()),
+        ];
         member.project_roles.clear();
         member.periods.project_roles.clear();
         member.default_roles.clear();
@@ -393,22 +404,47 @@ impl Organization {
         Ok((**project).clone())
     }
 
-    fn put_project(&self, mut project: Project, action: &'static str) -> Change {
+    fn put_project(
+        &self,
+        mut project: Project,
+        action: &'static str,
+        details: Vec<Fact>,
+    ) -> Change {
         project.version = self.version.next();
-        self.keep_project(project, action)
+        self.keep_project(project, action, details)
     }
 
     /// Answers with a project that stays as it is.
-    fn keep_project(&self, project: Project, action: &'static str) -> Change {
+    fn keep_project(&self, project: Project, action: &'static str, details: Vec<Fact>) -> Change {
         let project = Arc::new(project);
         Change {
             records: vec![RecordChange::PutProject(Arc::clone(&project))],
             events: vec![Event::done(
                 action,
                 Target::new("Project", &project.id),
-                Vec::new(),
+                details,
             )],
             outcome: Outcome::Project(project),
         }
     }
+}
+
+/// What an override replaces and what it gives, as the history lists it.
+fn replaced(before: Option<&Override>, after: &Override) -> Vec<Fact> {
+    let nothing = Permissions::default();
+    let (held, rights) = before.map_or((String::new(), &nothing), |before| {
+        (listed(&before.roles), &before.permissions)
+    });
+    let mut facts = vec![("before", held), ("after", listed(&after.roles))];
+    facts.extend(difference(rights, &after.permissions));
+    let period = span(&after.period);
+    if !period.is_empty() {
+        facts.push(("period", period));
+    }
+    facts
+}
+
+/// Whether a project is archived, in a word.
+fn phase(archived: bool) -> String {
+    if archived { "archived" } else { "open" }.to_owned()
 }

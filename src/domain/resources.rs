@@ -66,7 +66,8 @@ impl Organization {
             created_at: now,
             version: self.version.next(),
         };
-        Ok(self.put_resource(resource, "RegisterResource", Vec::new()))
+        let details = place_of(&resource);
+        Ok(self.put_resource(resource, "RegisterResource", details))
     }
 
     /// Gives a resource another owner, or none.
@@ -164,7 +165,7 @@ impl Organization {
             events: vec![Event::done(
                 "UnregisterResource",
                 Target::new(type_id, id),
-                vec![("owner", text(resource.owner.as_ref()))],
+                place_of(&resource),
             )],
             records: vec![RecordChange::DeleteResource(resource.key)],
             outcome: Outcome::Nothing,
@@ -255,6 +256,14 @@ impl Organization {
             outcome: Outcome::Resource(resource),
         }
     }
+}
+
+/// Where a resource lies and whose it is, as the history lists it.
+fn place_of(resource: &RegisteredResource) -> Vec<(&'static str, String)> {
+    vec![
+        ("project", text(resource.project.as_ref())),
+        ("owner", text(resource.owner.as_ref())),
+    ]
 }
 
 fn text(id: Option<&impl ToString>) -> String {

@@ -8,6 +8,7 @@ use unicode_security::skeleton;
 use super::catalog::{Catalog, OWNER_ROLE, Offer};
 use super::change::{Change, Event, Outcome, RecordChange, Target};
 use super::checks::{AskedPermissions, Checks, Place};
+use super::facts::{self, Fact, difference, granted};
 use super::identifiers::RoleId;
 use super::lifecycle::fresh;
 use super::members::shown;
@@ -89,7 +90,8 @@ impl Organization {
             created_at: now,
             version: self.version.next(),
         };
-        Ok(self.put_role(role, "CreateRole"))
+        let details = vec![("granted", granted(&role.permissions))];
+        Ok(self.put_role(role, "CreateRole", details))
     }
 
     /// Edits a role; every holder has the new rights in the same revision.
@@ -105,6 +107,7 @@ impl Organization {
         if !role.edits_built_in {
             self.custom_roles_offered(catalog)?;
         }
+        let before = role.permissions.clone();
         let mut checks = Checks::new();
         if let Some(name) = &edit.display_name {
             self.check_role_name(&mut checks, catalog, name, id);
@@ -120,7 +123,14 @@ impl Organization {
         }
         checks.finish()?;
         fresh("role", &role.id, role.version, given_etag)?;
-        Ok(self.put_role(role, "UpdateRole"))
+        let edited = [
+            ("display_name", edit.display_name.is_some()),
+            ("description", edit.description.is_some()),
+            ("permissions", edit.permissions.is_some()),
+        ];
+        let mut details = vec![facts::fields(edited)];
+        details.extend(difference(&before, &role.permissions));
+        Ok(self.put_role(role, "UpdateRole", details))
     }
 
     /// Deletes a custom role that nobody holds.
@@ -171,7 +181,8 @@ impl Organization {
                 holder_count,
             });
         }
-        Ok(self.drop_role(&role.id, "DeleteRole"))
+        let details = vec![("granted", granted(&role.permissions))];
+        Ok(self.drop_role(&role.id, "DeleteRole", details))
     }
 
     /// Gives an edited built-in role back the shape that the product ships.
@@ -190,10 +201,12 @@ impl Organization {
         if !catalog.team.built_in_roles_editable {
             return Err(Refusal::BuiltInRole(built_in.id.clone()));
         }
+        let mut details = Vec::new();
         if let Some(edited) = self.roles.get(id) {
             fresh("role", &edited.id, edited.version, given_etag)?;
+            details = difference(&edited.permissions, &built_in.permissions);
         }
-        Ok(self.drop_role(&built_in.id, "ResetRole"))
+        Ok(self.drop_role(&built_in.id, "ResetRole", details))
     }
 
     fn custom_roles_offered(&self, catalog: &Catalog) -> Result<(), Refusal> {
@@ -274,24 +287,20 @@ impl Organization {
         }
     }
 
-    fn put_role(&self, mut role: Role, action: &'static str) -> Change {
+    fn put_role(&self, mut role: Role, action: &'static str, details: Vec<Fact>) -> Change {
         role.version = self.version.next();
         let role = Arc::new(role);
         Change {
             records: vec![RecordChange::PutRole(Arc::clone(&role))],
-            events: vec![Event::done(
-                action,
-                Target::new("Role", &role.id),
-                Vec::new(),
-            )],
+            events: vec![Event::done(action, Target::new("Role", &role.id), details)],
             outcome: Outcome::Role(role),
         }
     }
 
-    fn drop_role(&self, role: &RoleId, action: &'static str) -> Change {
+    fn drop_role(&self, role: &RoleId, action: &'static str, details: Vec<Fact>) -> Change {
         Change {
             records: vec![RecordChange::DeleteRole(role.clone())],
-            events: vec![Event::done(action, Target::new("Role", role), Vec::new())],
+            events: vec![Event::done(action, Target::new("Role", role), details)],
             outcome: Outcome::Nothing,
         }
     }

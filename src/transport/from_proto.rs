@@ -254,6 +254,18 @@ pub fn patience(metadata: &MetadataMap) -> Duration {
     deadline.map_or(PATIENCE, |deadline| (deadline * 3 / 4).min(PATIENCE))
 }
 
+/// How long a check of the history may take: three quarters of the request's own
+/// deadline, or half a minute when it has none, and ten minutes at most.
+pub fn time_to_verify(metadata: &MetadataMap) -> Duration {
+    const WITHOUT_DEADLINE: Duration = Duration::from_secs(30);
+    const MOST: Duration = Duration::from_secs(600);
+    let deadline = metadata
+        .get("grpc-timeout")
+        .and_then(|value| value.to_str().ok())
+        .and_then(timeout);
+    deadline.map_or(WITHOUT_DEADLINE, |deadline| (deadline * 3 / 4).min(MOST))
+}
+
 /// Reads a timeout as gRPC spells it: up to eight digits and a unit.
 fn timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;

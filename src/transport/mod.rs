@@ -5,6 +5,7 @@
 //! decided is decided further in. Only this folder (and the generated
 //! [`crate::proto`]) knows tonic and prost.
 
+pub mod audit_service;
 pub mod authorization_service;
 pub mod caller;
 pub mod from_proto;

@@ -38,6 +38,7 @@ mutations!(
     AcceptTransferRequest,
     AddGroupMemberRequest,
     AddMemberRequest,
+    AppendEventsRequest,
     ArchiveProjectRequest,
     BulkCreateInvitationsRequest,
     CancelTransferRequest,

@@ -10,6 +10,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::pb::health_server::HealthServer;
 
+use super::audit_service::AuditRpc;
 use super::authorization_service::AuthorizationRpc;
 use super::caller::Authenticator;
 use super::group_service::GroupRpc;
@@ -25,6 +26,7 @@ use super::service_account_service::ServiceAccountRpc;
 use super::token_service::TokenRpc;
 use crate::application::Application;
 use crate::proto::FILE_DESCRIPTOR_SET;
+use crate::proto::v1::audit_service_server::{AuditServiceServer, SERVICE_NAME as AUDIT};
 use crate::proto::v1::authorization_service_server::{
     AuthorizationServiceServer, SERVICE_NAME as AUTHORIZATION,
 };
@@ -105,6 +107,7 @@ fn router(
     readiness: watch::Receiver<Readiness>,
 ) -> Result<tonic::transport::server::Router, ServeError> {
     let services = Arc::from([
+        AUDIT,
         AUTHORIZATION,
         GROUP,
         INVITATION,
@@ -141,6 +144,10 @@ fn router(
         .add_service(health)
         .add_service(InterceptedService::new(v1, authenticator.clone()))
         .add_service(InterceptedService::new(v1alpha, authenticator.clone()))
+        .add_service(guarded!(
+            AuditServiceServer,
+            AuditRpc::new(Arc::clone(&application))
+        ))
         .add_service(guarded!(
             AuthorizationServiceServer,
             AuthorizationRpc::new(Arc::clone(&application), readiness.clone())

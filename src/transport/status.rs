@@ -47,6 +47,9 @@ pub fn of(error: Error) -> Status {
     {
         tracing::warn!(error = %chain(&error), "a request could not be served");
     }
+    if let Error::HistoryDamaged { after, what } = &error {
+        tracing::error!(after, what, "the history is damaged");
+    }
     let mut details = details(reason);
     let message = match &error {
         Error::Commit(problem) => commit_message(problem),
@@ -218,6 +221,7 @@ fn classify(error: &Error) -> (Code, ErrorReason) {
         Error::ConcurrentChange => (Code::Aborted, ErrorReason::ConcurrentChange),
         Error::BatchTooLarge { .. } => (Code::InvalidArgument, ErrorReason::BatchTooLarge),
         Error::Commit(problem) => classify_commit(problem),
+        Error::HistoryDamaged { .. } => (Code::DataLoss, ErrorReason::HistoryDamaged),
         Error::Read(_) => (Code::Unavailable, ErrorReason::StoreUnavailable),
         Error::Compile(_) | Error::Evaluate(_) | Error::UnexpectedOutcome(_) => {
             (Code::Internal, ErrorReason::Internal)

@@ -139,6 +139,10 @@ use Does::{Changes, Edits, Lists, Reads};
 
 /// Every RPC; each needs the operator's key.
 const RPCS: &[(&str, Does)] = &[
+    ("AuditService/ListEvents", Lists),
+    ("AuditService/GetEvent", Reads),
+    ("AuditService/AppendEvents", Changes),
+    ("AuditService/VerifyHistory", Reads),
     ("AuthorizationService/IsAuthorized", Reads),
     ("AuthorizationService/BatchIsAuthorized", Reads),
     ("AuthorizationService/StreamIsAuthorized", Reads),
@@ -236,6 +240,11 @@ const RPCS: &[(&str, Does)] = &[
     ("TokenService/RevokeToken", Edits),
     ("TokenService/DeleteToken", Edits),
 ];
+
+/// Whether a method changes something.
+pub fn mutates(method: &MethodDescriptor) -> bool {
+    has(&method.input(), "request_id")
+}
 
 fn has(message: &MessageDescriptor, field: &str) -> bool {
     message.get_field_by_name(field).is_some()
@@ -379,7 +388,7 @@ async fn health_is_told_to_everybody_for_the_whole_and_for_each_service() {
         .services()
         .map(|service| service.full_name().to_owned())
         .collect();
-    assert_eq!(services.len(), 9);
+    assert_eq!(services.len(), 10);
     for service in services.iter().map(String::as_str).chain([""]) {
         let answer = health.check(health_of(service)).await.expect("an answer");
         assert_eq!(answer.into_inner().status(), ServingStatus::Serving);
@@ -451,19 +460,23 @@ const CONFLICTING: u8 = 5;
 const UNREADABLE: u8 = 6;
 const TOO_LARGE: u8 = 7;
 const CONFUSED: u8 = 8;
+const DAMAGED: u8 = 9;
+/// Its history is read one commit at a time, and each takes a while.
+pub const SLOW: u8 = 10;
 
 /// What a failing store says about itself, which nobody else may see.
 const INSIDE: &str = "/var/lib/roster/journal.0001: Input/output error";
 
 /// A store in memory that fails as it is told to.
 #[derive(Default)]
-struct FailingStore {
+pub struct FailingStore {
     sound: MemoryStore,
     fails: AtomicU8,
 }
 
 impl FailingStore {
-    fn fail(&self, how: u8) {
+    /// From now on.
+    pub fn fail(&self, how: u8) {
         self.fails.store(how, Ordering::SeqCst);
     }
 
@@ -522,6 +535,18 @@ impl Store for FailingStore {
     }
 
     fn verify(&self, after: Head, limit: usize) -> Result<Head, ReadError> {
+        if self.fails.load(Ordering::SeqCst) == SLOW {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            return self.sound.verify(after, limit.min(1));
+        }
+        // The third commit is not what it was.
+        if self.fails.load(Ordering::SeqCst) == DAMAGED {
+            let sound = 2_usize.saturating_sub(after.sequence.0 as usize);
+            if sound == 0 {
+                return Err(ReadError::Damaged(INSIDE.to_owned()));
+            }
+            return self.sound.verify(after, limit.min(sound));
+        }
         self.sound.verify(after, limit)
     }
 
@@ -611,6 +636,7 @@ fn promised_codes() -> BTreeMap<String, Code> {
                 (" UNAVAILABLE.", Code::Unavailable),
                 (" UNKNOWN.", Code::Unknown),
                 (" INTERNAL.", Code::Internal),
+                (" DATA_LOSS.", Code::DataLoss),
             ]
             .into_iter()
             .find(|(text, _)| {
@@ -1091,6 +1117,10 @@ async fn provoke(daemon: &Daemon, store: &FailingStore, wanted: v1::ErrorReason)
         E::RecordTooLarge => {
             store.fail(TOO_LARGE);
             refused!(members.add_member(member("dan", &[])))
+        }
+        E::HistoryDamaged => {
+            store.fail(DAMAGED);
+            refused!(audit.verify_history(v1::VerifyHistoryRequest::default()))
         }
         E::Internal => {
             let request = v1::AddMemberRequest {

@@ -152,6 +152,7 @@ macro_rules! clients {
 }
 
 clients! {
+    audit: audit_service_client::AuditServiceClient;
     authorization: authorization_service_client::AuthorizationServiceClient;
     organizations: organization_service_client::OrganizationServiceClient;
     groups: group_service_client::GroupServiceClient;

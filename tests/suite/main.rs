@@ -14,6 +14,7 @@
 mod harness;
 
 mod attacks;
+mod audit;
 mod cells;
 mod control_plane;
 mod coverage;

@@ -6,6 +6,7 @@ mod data_directory;
 mod life;
 mod readme;
 mod settings;
+mod verify;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

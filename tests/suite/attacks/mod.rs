@@ -2,6 +2,7 @@
 //! with exactly one code and reason, leave everything as it was, and be told once
 //! in the history.
 
+mod audit;
 mod groups;
 mod invitations;
 pub mod owners;

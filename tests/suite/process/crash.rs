@@ -17,6 +17,7 @@ use roster::domain::change::RecordChange;
 use roster::domain::identifiers::OrganizationId;
 use roster::domain::organization::{Organization, Version};
 use roster::proto::v1;
+use roster::proto::v1::audit_service_client::AuditServiceClient;
 use roster::proto::v1::authorization_service_client::AuthorizationServiceClient;
 use roster::proto::v1::member_service_client::MemberServiceClient;
 use roster::proto::v1::organization_service_client::OrganizationServiceClient;
@@ -65,6 +66,7 @@ async fn a_daemon_killed_at_any_moment_keeps_every_acknowledged_write_whole() {
     let connection = Connection::to(&daemon).await;
     ledger.settle(&connection, &mut random).await;
     ledger.assert_all(&connection).await;
+    let trails = ledger.trails(&daemon).await;
     daemon.stop();
     assert!(
         ledger.acknowledged.len() > 200,
@@ -72,6 +74,7 @@ async fn a_daemon_killed_at_any_moment_keeps_every_acknowledged_write_whole() {
         ledger.acknowledged.len()
     );
     assert_history(directory.path(), &ledger);
+    assert_trails(directory.path(), &trails);
 }
 
 /// Prints how to have the same run again.
@@ -503,6 +506,34 @@ impl Ledger {
         self.seen_again = self.acknowledged.len();
     }
 
+    /// Every event of every organization as ListEvents tells it, the newest first.
+    async fn trails(&self, daemon: &Daemon) -> BTreeMap<String, Vec<String>> {
+        let mut audit = AuditServiceClient::new(daemon.connect().await);
+        let mut trails = BTreeMap::new();
+        for organization in self.teams.keys() {
+            let mut trail: Vec<String> = Vec::new();
+            let mut request = v1::ListEventsRequest {
+                organization: organization.to_string(),
+                page_size: 100,
+                ..Default::default()
+            };
+            loop {
+                let page = audit.list_events(daemon.signed(request.clone())).await;
+                let page = page.expect("a page of events").into_inner();
+                trail.extend(page.events.iter().map(|event| {
+                    let (action, target) = (&event.action, &event.target_id);
+                    format!("{} {action} {target} {}", event.id, event.reason)
+                }));
+                if page.next_page_token.is_empty() {
+                    break;
+                }
+                request.page_token = page.next_page_token;
+            }
+            trails.insert(organization.to_string(), trail);
+        }
+        trails
+    }
+
     async fn assert_all(&self, connection: &Connection) {
         for (organization, team) in &self.teams {
             connection.assert_is(organization, team).await;
@@ -804,6 +835,27 @@ fn assert_history(directory: &Path, ledger: &Ledger) {
         assert_eq!(entry.sequence, *revision, "{sent:?}");
         assert_eq!(entry.organization.as_str(), sent.organization);
     }
+}
+
+/// No change is without its event and no event without its change: what
+/// ListEvents has told of each organization is what the history says.
+fn assert_trails(directory: &Path, trails: &BTreeMap<String, Vec<String>>) {
+    let store = SledStore::open(directory, OpenOptions::default()).expect("the store opens");
+    let history = store
+        .history(Sequence(0), usize::MAX)
+        .expect("the whole history");
+    let mut expected: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for entry in history.iter().rev() {
+        assert!(!entry.events.is_empty(), "no event: {entry:?}");
+        let trail = expected.entry(entry.organization.to_string()).or_default();
+        let numbered = entry.events.iter().enumerate().rev();
+        trail.extend(numbered.map(|(index, event)| {
+            let (sequence, refusal) = (entry.sequence.0, &event.refusal);
+            let (action, target) = (&event.action, &event.target_id);
+            format!("{sequence}-{index} {action} {target} {refusal}")
+        }));
+    }
+    assert_eq!(*trails, expected);
 }
 
 /// A commit that makes a project also moves the ordinal of the next one.
