@@ -9,11 +9,16 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::application::{Application, Links, StartError};
 use crate::catalogs::{self, CatalogFault};
 use crate::config::Settings;
+use crate::delivery::smtp::MailerError;
+use crate::delivery::webhook::WebhookError;
+use crate::delivery::{Courier, Mailer, Webhook, worker};
 use crate::domain::Catalog;
 use crate::engine::{CatalogError, CompiledCatalog};
 use crate::store::sled::{OpenError, OpenOptions, SledStore, Verification};
@@ -70,6 +75,15 @@ pub enum AppError {
     /// The file of the signing key holds none.
     #[error("`{}` holds no signing key; delete the file to have a new key written, with which links sent before are dead", .0.display())]
     BadSigningKey(PathBuf),
+    /// A file holds no secret.
+    #[error("`{}` is empty; write the secret into it", .0.display())]
+    NoSecret(PathBuf),
+    /// Mail can't be sent.
+    #[error(transparent)]
+    Mailer(#[from] MailerError),
+    /// The webhook can't be sent to.
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
     /// The store does not open.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -98,6 +112,7 @@ pub struct App {
     listener: TcpListener,
     application: Arc<Application>,
     authenticator: Authenticator,
+    courier: Option<Courier>,
     settings: Settings,
     key_file: PathBuf,
     key_is_new: bool,
@@ -118,6 +133,7 @@ impl App {
                 source,
             })?;
         let world: Arc<dyn World> = Arc::new(SystemWorld);
+        let courier = courier(&settings)?;
         let compiled = compiled_catalogs(&settings.catalogs)?;
         let options = OpenOptions {
             lock_wait: settings.lock_wait(),
@@ -131,7 +147,7 @@ impl App {
         let links = Links::new(&signing_key(&directory, &*store, &*world)?);
         let started =
             Application::start(compiled.clone(), store, Arc::clone(&world), links.clone());
-        let application = Arc::new(match started {
+        let application = match started {
             Err(StartError::Read(ReadError::Damaged(what))) => {
                 tracing::warn!(
                     what,
@@ -140,7 +156,8 @@ impl App {
                 Application::start(compiled, healed(&directory, options)?, world, links)?
             }
             started => started?,
-        });
+        };
+        let application = Arc::new(application.with_link_template(settings.link_template.clone()));
         let examples = if settings.example {
             application
                 .load_examples()
@@ -160,6 +177,7 @@ impl App {
             listener,
             application,
             authenticator: Authenticator::new(&key),
+            courier,
             key_file: directory.join(OPERATOR_KEY_FILE),
             settings,
             key_is_new,
@@ -209,6 +227,18 @@ impl App {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), AppError> {
         let drain = self.settings.drain();
+        let (stopping, stopped) = watch::channel(false);
+        let mut background = JoinSet::new();
+        background.spawn(worker::tidy(Arc::clone(&self.application), stopped.clone()));
+        if let Some(courier) = self.courier {
+            let application = Arc::clone(&self.application);
+            background.spawn(worker::deliver_all(application, courier, stopped));
+        }
+        let stop = async move {
+            stop.await;
+            // Were serving to end by itself, the sender would be gone, which says the same.
+            stopping.send_replace(true);
+        };
         let sweeping = tokio::spawn(sweep(Arc::downgrade(&self.application)));
         let served = server::serve(
             self.listener,
@@ -218,6 +248,11 @@ impl App {
             stop,
         )
         .await;
+        let finished = async { while background.join_next().await.is_some() {} };
+        if tokio::time::timeout(drain, finished).await.is_err() {
+            tracing::warn!(after = ?drain, "deliveries still under way were cut off");
+        }
+        background.shutdown().await;
         // The store is closed when the last one lets go of it.
         sweeping.abort();
         drop(sweeping.await);
@@ -276,6 +311,37 @@ pub fn compiled(catalog: Catalog) -> Result<CompiledCatalog, AppError> {
             problem,
         }
     })
+}
+
+/// What carries notifications, if that is not left to the host.
+fn courier(settings: &Settings) -> Result<Option<Courier>, AppError> {
+    if let (Some(server), Some(from)) = (&settings.notify_smtp, &settings.notify_smtp_from) {
+        let login = settings.notify_smtp_user.as_ref();
+        let login = login.zip(settings.notify_smtp_password_file.as_ref());
+        let login = login.map(|(user, file)| Ok::<_, AppError>((user.clone(), secret_in(file)?)));
+        let mailer = Mailer::new(server, from, login.transpose()?)?;
+        return Ok(Some(Courier::Mailer(mailer)));
+    }
+    let webhook = settings.notify_webhook.as_ref();
+    let Some((address, file)) = webhook.zip(settings.notify_webhook_secret_file.as_ref()) else {
+        return Ok(None);
+    };
+    let webhook = Webhook::new(address, &secret_in(file)?)?;
+    Ok(Some(Courier::Webhook(webhook)))
+}
+
+/// The secret in a file, without white space around it.
+fn secret_in(path: &Path) -> Result<String, AppError> {
+    let text = fs::read_to_string(path).map_err(|source| AppError::File {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    })?;
+    warn_if_exposed(path);
+    match text.trim() {
+        "" => Err(AppError::NoSecret(path.to_owned())),
+        secret => Ok(secret.to_owned()),
+    }
 }
 
 /// Reads the operator's key, or writes one on the first start; whether it is new.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::application::LinkTemplate;
+use crate::delivery::{SmtpServer, WebhookAddress};
 use crate::telemetry::LogFormat;
 
 /// One daemon that knows who is on each team and decides what they may do.
@@ -128,6 +130,67 @@ pub struct Settings {
     #[arg(long, env = "ROSTER_MINIMUM_FREE_MIB", value_name = "MIB")]
     pub minimum_free_mib: Option<u64>,
 
+    /// Address of the page that links lead to, with `{token}` and perhaps
+    /// `{organization}` in it; without it, notifications carry the bare token.
+    #[arg(long, env = "ROSTER_LINK_TEMPLATE", value_name = "URL")]
+    pub link_template: Option<LinkTemplate>,
+
+    /// Send notifications by mail through this server: `smtp://host:port` (STARTTLS, but
+    /// on this machine) or `smtps://host:port`.
+    #[arg(
+        long,
+        env = "ROSTER_NOTIFY_SMTP",
+        value_name = "URL",
+        requires = "notify_smtp_from",
+        conflicts_with = "notify_webhook"
+    )]
+    pub notify_smtp: Option<SmtpServer>,
+
+    /// The sender of that mail, such as `Example <team@example.com>`.
+    #[arg(
+        long,
+        env = "ROSTER_NOTIFY_SMTP_FROM",
+        value_name = "MAILBOX",
+        requires = "notify_smtp"
+    )]
+    pub notify_smtp_from: Option<String>,
+
+    /// The user to log in as at the mail server.
+    #[arg(
+        long,
+        env = "ROSTER_NOTIFY_SMTP_USER",
+        value_name = "USER",
+        requires_all = ["notify_smtp", "notify_smtp_password_file"]
+    )]
+    pub notify_smtp_user: Option<String>,
+
+    /// The file with that user's password.
+    #[arg(
+        long,
+        env = "ROSTER_NOTIFY_SMTP_PASSWORD_FILE",
+        value_name = "FILE",
+        requires = "notify_smtp_user"
+    )]
+    pub notify_smtp_password_file: Option<PathBuf>,
+
+    /// Send notifications to this webhook, as signed JSON.
+    #[arg(
+        long,
+        env = "ROSTER_NOTIFY_WEBHOOK",
+        value_name = "URL",
+        requires = "notify_webhook_secret_file"
+    )]
+    pub notify_webhook: Option<WebhookAddress>,
+
+    /// The file with the secret that the webhook's messages are signed with.
+    #[arg(
+        long,
+        env = "ROSTER_NOTIFY_WEBHOOK_SECRET_FILE",
+        value_name = "FILE",
+        requires = "notify_webhook"
+    )]
+    pub notify_webhook_secret_file: Option<PathBuf>,
+
     /// How log lines look.
     #[arg(long, env = "ROSTER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
@@ -175,6 +238,25 @@ impl Settings {
                 self.minimum_free_mib
                     .map_or_else(|| "automatic".to_owned(), |mib| mib.to_string()),
             ),
+            ("ROSTER_LINK_TEMPLATE", shown(self.link_template.as_ref())),
+            ("ROSTER_NOTIFY_SMTP", shown(self.notify_smtp.as_ref())),
+            (
+                "ROSTER_NOTIFY_SMTP_FROM",
+                shown(self.notify_smtp_from.as_ref()),
+            ),
+            (
+                "ROSTER_NOTIFY_SMTP_USER",
+                shown(self.notify_smtp_user.as_ref()),
+            ),
+            (
+                "ROSTER_NOTIFY_SMTP_PASSWORD_FILE",
+                shown_path(self.notify_smtp_password_file.as_ref()),
+            ),
+            ("ROSTER_NOTIFY_WEBHOOK", shown(self.notify_webhook.as_ref())),
+            (
+                "ROSTER_NOTIFY_WEBHOOK_SECRET_FILE",
+                shown_path(self.notify_webhook_secret_file.as_ref()),
+            ),
             (
                 "ROSTER_LOG_FORMAT",
                 format!("{:?}", self.log_format).to_lowercase(),
@@ -182,4 +264,14 @@ impl Settings {
             ("ROSTER_LOG", self.log.clone()),
         ]
     }
+}
+
+fn shown(setting: Option<&impl ToString>) -> String {
+    setting.map(ToString::to_string).unwrap_or_default()
+}
+
+fn shown_path(setting: Option<&PathBuf>) -> String {
+    setting
+        .map(|path| path.display().to_string())
+        .unwrap_or_default()
 }

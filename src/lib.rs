@@ -11,6 +11,7 @@ pub mod app;
 pub mod application;
 pub mod catalogs;
 pub mod config;
+pub mod delivery;
 pub mod domain;
 pub mod engine;
 pub mod proto;

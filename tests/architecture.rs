@@ -32,7 +32,7 @@ struct Rule {
     sample: (&'static str, &'static str),
 }
 
-const RULES: [Rule; 14] = [
+const RULES: [Rule; 16] = [
     Rule {
         invariant: "knows no other part of the crate, and neither IO, time, async, serialization nor Cedar",
         inside: &["domain"],
@@ -42,6 +42,7 @@ const RULES: [Rule; 14] = [
             "application",
             "catalogs",
             "config",
+            "delivery",
             "engine",
             "proto",
             "store",
@@ -73,6 +74,7 @@ const RULES: [Rule; 14] = [
             "application",
             "catalogs",
             "config",
+            "delivery",
             "proto",
             "store",
             "telemetry",
@@ -110,6 +112,7 @@ const RULES: [Rule; 14] = [
             "application",
             "catalogs",
             "config",
+            "delivery",
             "engine",
             "proto",
             "telemetry",
@@ -136,6 +139,7 @@ const RULES: [Rule; 14] = [
             "app",
             "application",
             "config",
+            "delivery",
             "engine",
             "proto",
             "store",
@@ -191,6 +195,7 @@ const RULES: [Rule; 14] = [
             "app",
             "catalogs",
             "config",
+            "delivery",
             "store::sled",
             "store::memory",
             "::cedar_policy",
@@ -198,6 +203,34 @@ const RULES: [Rule; 14] = [
         sample: (
             "src/transport/server.rs",
             "use crate::{config::Settings, domain::Catalog};",
+        ),
+    },
+    Rule {
+        invariant: "carries what use cases hand out, and knows neither gRPC, the store nor Cedar",
+        inside: &["delivery"],
+        except: &[],
+        forbidden: &[
+            "app",
+            "catalogs",
+            "config",
+            "engine",
+            "proto",
+            "store",
+            "telemetry",
+            "transport",
+            "::tonic",
+            "::cedar_policy",
+        ],
+        sample: ("src/delivery/smtp.rs", "use crate::store::Store;"),
+    },
+    Rule {
+        invariant: "SMTP and HTTP are spoken in `delivery` only, which `app` joins and `config` reads the addresses of",
+        inside: &[],
+        except: &["delivery", "app", "config"],
+        forbidden: &["delivery", "::lettre", "::hyper_util", "::hyper_rustls"],
+        sample: (
+            "src/application/notifications.rs",
+            "use crate::delivery::Courier;",
         ),
     },
     Rule {
@@ -238,6 +271,7 @@ const RULES: [Rule; 14] = [
             "application",
             "catalogs",
             "config",
+            "delivery",
             "domain",
             "engine",
             "proto",

@@ -523,6 +523,8 @@ fn founds(event: &HistoryEvent) -> bool {
 /// An event of the host as the history keeps it.
 fn kept(event: &HostEvent, request: &Request) -> HistoryEvent {
     let effect = (EFFECT.to_owned(), name_of(event.effect).to_owned());
+    // An operator appends; who acted is what the host says.
+    let nobody = Identity::default();
     HistoryEvent {
         source: EventSource::Host,
         action: event.action.clone(),
@@ -533,6 +535,6 @@ fn kept(event: &HostEvent, request: &Request) -> HistoryEvent {
         details: std::iter::once(effect)
             .chain(event.facts.iter().cloned())
             .collect(),
-        ..signed(&Signature::of_request(request, Identity::default()))
+        ..signed(&Signature::of_request(request, nobody))
     }
 }

@@ -13,10 +13,13 @@ pub mod error;
 pub mod example;
 pub mod expiry;
 pub mod invitations;
+pub mod link_template;
 pub mod links;
 pub mod listing;
 pub mod mutate;
+pub mod notifications;
 pub mod organizations;
+pub mod outbox;
 pub mod registry;
 pub mod revision;
 pub mod tokens;
@@ -30,6 +33,7 @@ use tokio::sync::Semaphore;
 pub use actor::{Actor, Caller, Need, Turn};
 pub use check::{Check, Checked, Reader};
 pub use error::Error;
+pub use link_template::LinkTemplate;
 pub use links::Links;
 pub use listing::{Page, PageRequest};
 pub use mutate::{Request, Written};
@@ -40,6 +44,7 @@ use crate::engine::{CompiledCatalog, Snapshot};
 use crate::store::{ReadError, Store};
 use crate::world::World;
 use directory::Directory;
+use outbox::Outbox;
 use registry::Registry;
 use revision::Progress;
 use tokens::TokenUses;
@@ -50,12 +55,14 @@ pub struct Application {
     store: Arc<dyn Store>,
     world: Arc<dyn World>,
     links: Links,
+    link_template: Option<LinkTemplate>,
     registry: Arc<Registry>,
     progress: Arc<Progress>,
     token_uses: TokenUses,
     directory: Arc<Directory>,
     /// Turns to read much of the history at a time.
     auditing: Arc<Semaphore>,
+    outbox: Arc<Outbox>,
 }
 
 /// The application could not be started on what the store holds.
@@ -103,14 +110,23 @@ impl Application {
             store,
             world,
             links,
+            link_template: None,
             registry: Arc::new(Registry::default()),
             progress,
             token_uses: TokenUses::default(),
             directory: Arc::default(),
             auditing: Arc::new(Semaphore::new(audit::MAX_READERS)),
+            outbox: Arc::default(),
         };
         application.load()?;
         Ok(application)
+    }
+
+    /// Sends links as this template says, instead of bare tokens.
+    #[must_use]
+    pub fn with_link_template(mut self, template: Option<LinkTemplate>) -> Self {
+        self.link_template = template;
+        self
     }
 
     fn load(&self) -> Result<(), StartError> {
@@ -143,7 +159,9 @@ impl Application {
                         problem: error.to_string(),
                     })?;
                 self.directory.add_all(snapshot.organization());
-                self.registry.publish(id, Arc::new(snapshot));
+                let snapshot = Arc::new(snapshot);
+                self.registry.publish(id, Arc::clone(&snapshot));
+                self.outbox.add_all(snapshot.organization());
             }
             match page.last() {
                 Some(last) if page.len() == PAGE => after = Some(last.clone()),

@@ -500,6 +500,7 @@ impl Application {
         let registry = Arc::clone(&self.registry);
         let progress = Arc::clone(&self.progress);
         let directory = Arc::clone(&self.directory);
+        let outbox = Arc::clone(&self.outbox);
         let deleted = records.contains(&RecordChange::DeleteOrganization);
         let members: Vec<RecordChange> = records
             .iter()
@@ -511,9 +512,20 @@ impl Application {
             })
             .cloned()
             .collect();
+        let notifications: Vec<RecordChange> = records
+            .iter()
+            .filter(|record| {
+                matches!(
+                    record,
+                    RecordChange::PutNotification(_) | RecordChange::DeleteNotification(_)
+                )
+            })
+            .cloned()
+            .collect();
         Box::new(move |sequence| {
             let id = Organization::id(next.organization()).clone();
             if deleted {
+                outbox.remove_all(&id);
                 if let Some(last) = registry.snapshot(id.as_str()) {
                     directory.remove_all(last.organization());
                 }
@@ -521,6 +533,7 @@ impl Application {
             } else {
                 registry.publish(&id, Arc::new(next.at_revision(sequence.0)));
                 directory.follow(&id, &members);
+                outbox.follow(&id, &notifications);
             }
             progress.reached(sequence);
         })

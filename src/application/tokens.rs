@@ -24,7 +24,7 @@ use crate::domain::change::Outcome;
 use crate::domain::identifiers::{OrganizationId, TokenId, UserId};
 use crate::domain::organization::{Moment, Organization, Token, TokenKind, TokenSecret};
 use crate::domain::period::earlier;
-use crate::domain::tokens::{DeadToken, TokenStanding};
+use crate::domain::token_standing::{DeadToken, TokenStanding};
 use crate::engine::{Explanation, RawQuestion, Reason, ReasonCode, Snapshot, Verdict};
 use crate::world::World;
 

@@ -16,6 +16,7 @@ pub mod invitation_service;
 pub mod member_list;
 pub mod member_service;
 pub mod mutation;
+pub mod notification_service;
 pub mod organization_service;
 pub mod policy_service;
 pub mod project_service;

@@ -34,6 +34,7 @@ macro_rules! mutations {
 }
 
 mutations!(
+    AcknowledgeNotificationsRequest,
     AcceptInvitationRequest,
     AcceptTransferRequest,
     AddGroupMemberRequest,

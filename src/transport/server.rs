@@ -17,6 +17,7 @@ use super::group_service::GroupRpc;
 use super::health::{HealthRpc, Readiness};
 use super::invitation_service::InvitationRpc;
 use super::member_service::MemberRpc;
+use super::notification_service::NotificationRpc;
 use super::organization_service::OrganizationRpc;
 use super::policy_service::PolicyRpc;
 use super::project_service::ProjectRpc;
@@ -35,6 +36,9 @@ use crate::proto::v1::invitation_service_server::{
     InvitationServiceServer, SERVICE_NAME as INVITATION,
 };
 use crate::proto::v1::member_service_server::{MemberServiceServer, SERVICE_NAME as MEMBER};
+use crate::proto::v1::notification_service_server::{
+    NotificationServiceServer, SERVICE_NAME as NOTIFICATION,
+};
 use crate::proto::v1::organization_service_server::{
     OrganizationServiceServer, SERVICE_NAME as ORGANIZATION,
 };
@@ -112,6 +116,7 @@ fn router(
         GROUP,
         INVITATION,
         MEMBER,
+        NOTIFICATION,
         ORGANIZATION,
         POLICY,
         PROJECT,
@@ -163,6 +168,10 @@ fn router(
         .add_service(guarded!(
             MemberServiceServer,
             MemberRpc::new(Arc::clone(&application))
+        ))
+        .add_service(guarded!(
+            NotificationServiceServer,
+            NotificationRpc::new(Arc::clone(&application))
         ))
         .add_service(guarded!(
             OrganizationServiceServer,

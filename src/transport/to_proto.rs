@@ -16,7 +16,7 @@ use crate::domain::organization::{
 };
 use crate::domain::period::Period;
 use crate::domain::permissions::{Permissions, When};
-use crate::domain::tokens::DeadToken;
+use crate::domain::token_standing::DeadToken;
 use crate::engine::{Reason, ReasonCode, Verdict};
 use crate::proto::v1;
 

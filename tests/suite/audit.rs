@@ -52,6 +52,20 @@ pub async fn events(daemon: &Daemon, organization: &str) -> Vec<v1::Event> {
     }
 }
 
+/// Founds an organization of QOC on a plan with seats for a team.
+pub async fn found_team(daemon: &Daemon, organization: &str) {
+    let request = v1::CreateOrganizationRequest {
+        organization_id: organization.to_owned(),
+        display_name: organization.to_owned(),
+        catalog: "qoc-cloud".to_owned(),
+        plan: "pro".to_owned(),
+        owner: "owner".to_owned(),
+        ..Default::default()
+    };
+    let founded = daemon.organizations().create_organization(request).await;
+    founded.expect("the organization is founded");
+}
+
 /// What an event says under a name.
 pub fn detail<'a>(event: &'a v1::Event, name: &str) -> Option<&'a str> {
     let mut details = event.details.iter();

@@ -331,6 +331,8 @@ struct Stage<'a> {
     daemon: &'a Daemon,
     organization: String,
     has_projects: bool,
+    /// The plan that questions are asked on, and one without a limit of seats.
+    plans: (String, String),
 }
 
 impl<'a> Stage<'a> {
@@ -372,12 +374,36 @@ impl<'a> Stage<'a> {
             .filter(|role| role.on_organization)
             .min_by_key(|role| role.effective_actions.len())
             .expect("a role on the organization");
-        daemon.add(organization, OTHER, &[&weakest.id]).await;
-        Self {
+        let compiled = daemon.application.catalog(&catalog.id);
+        let plans = &compiled.expect("a catalog").catalog().plans;
+        let roomy = plans.iter().find(|plan| plan.members.is_none());
+        let roomy = roomy.expect("a plan without a limit").id.to_string();
+        let stage = Self {
             daemon,
             organization: organization.to_owned(),
             has_projects,
-        }
+            plans: (plan.to_owned(), roomy),
+        };
+        stage.add(OTHER, &[&weakest.id]).await;
+        stage
+    }
+
+    /// Adds a member, also where the plan has no seat: nobody loses theirs.
+    async fn add(&self, user: &str, roles: &[&str]) {
+        let (plan, roomy) = &self.plans;
+        self.set_plan(roomy).await;
+        self.daemon.add(&self.organization, user, roles).await;
+        self.set_plan(plan).await;
+    }
+
+    async fn set_plan(&self, plan: &str) {
+        let request = v1::SetPlanRequest {
+            organization: self.organization.clone(),
+            plan: plan.to_owned(),
+            ..Default::default()
+        };
+        let set = self.daemon.organizations().set_plan(request).await;
+        set.expect("the plan is set");
     }
 
     /// Makes a user hold what a column says; returns who it is.
@@ -386,7 +412,7 @@ impl<'a> Stage<'a> {
             return OWNER.to_owned();
         }
         let roles: Vec<&str> = holding.roles.iter().map(String::as_str).collect();
-        self.daemon.add(&self.organization, user, &roles).await;
+        self.add(user, &roles).await;
         if !holding.project_roles.is_empty() {
             let roles: Vec<&str> = holding.project_roles.iter().map(String::as_str).collect();
             self.daemon

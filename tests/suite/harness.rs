@@ -157,6 +157,7 @@ clients! {
     organizations: organization_service_client::OrganizationServiceClient;
     groups: group_service_client::GroupServiceClient;
     invitations: invitation_service_client::InvitationServiceClient;
+    notifications: notification_service_client::NotificationServiceClient;
     members: member_service_client::MemberServiceClient;
     roles: role_service_client::RoleServiceClient;
     projects: project_service_client::ProjectServiceClient;

@@ -55,7 +55,7 @@ struct Process {
 }
 
 /// How a program ended.
-struct Ended {
+pub struct Ended {
     status: ExitStatus,
     stdout: String,
     stderr: String,
@@ -169,7 +169,7 @@ fn read_lines(from: impl Read, lines: Option<&Sender<String>>) -> String {
 }
 
 /// A daemon that serves, and what is needed to call it.
-struct Daemon {
+pub struct Daemon {
     process: Process,
     address: SocketAddr,
     key: String,
@@ -182,7 +182,7 @@ impl Daemon {
     }
 
     /// Starts on a directory with further flags.
-    fn start_with(directory: &Path, flags: &[&str]) -> Self {
+    pub fn start_with(directory: &Path, flags: &[&str]) -> Self {
         let process = Process::spawn(serve(directory).args(flags));
         let Some(address) = process.line("roster listens on ") else {
             let ended = process.ended();
@@ -197,7 +197,7 @@ impl Daemon {
     }
 
     /// A connection of its own.
-    async fn connect(&self) -> Channel {
+    pub async fn connect(&self) -> Channel {
         Endpoint::from_shared(format!("http://{}", self.address))
             .expect("an address")
             .connect()
@@ -206,12 +206,23 @@ impl Daemon {
     }
 
     /// A request that carries the key.
-    fn signed<T>(&self, message: T) -> Request<T> {
+    pub fn signed<T>(&self, message: T) -> Request<T> {
         signed(&self.key, message)
     }
 
+    /// SIGKILL: it ends in the middle of whatever it does.
+    pub fn kill(mut self) {
+        self.process.kill();
+    }
+
+    /// Everything that it logged; ends it.
+    pub fn stop_and_tell(self) -> String {
+        let ended = self.stop();
+        format!("{}{}", ended.stdout, ended.stderr)
+    }
+
     /// Ends it as a person would; that must succeed.
-    fn stop(self) -> Ended {
+    pub fn stop(self) -> Ended {
         self.process.terminate();
         let ended = self.process.ended();
         assert_eq!(ended.code(), Some(0), "{}", ended.stderr);

@@ -26,11 +26,16 @@ struct Team {
 }
 
 impl Team {
-    /// A team on the first plan of a catalog; `owner` owns it.
+    /// A team on the first plan of a catalog that has room for one; `owner` owns it.
     async fn on(catalog: &str) -> Self {
         let daemon = Daemon::start().await;
         daemon.found(ACME, catalog).await;
-        Self { daemon }
+        let team = Self { daemon };
+        // Its first plan has a seat for the owner only.
+        if catalog == "qoc-cloud" {
+            team.plan("enterprise").await;
+        }
+        team
     }
 
     async fn stop(self) {

@@ -24,7 +24,7 @@ fn repository() -> &'static Path {
 }
 
 /// Where a tool is: what the environment says, or where `tests/tools.sh` puts it.
-fn tool(variable: &str, installed: &str) -> PathBuf {
+pub fn tool(variable: &str, installed: &str) -> PathBuf {
     let path = std::env::var_os(variable).map_or_else(
         || repository().join("target/tools").join(installed),
         PathBuf::from,

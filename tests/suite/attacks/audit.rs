@@ -3,12 +3,12 @@
 use roster::proto::v1;
 use tonic::Code;
 
-use crate::audit::{all, detail, events, list};
+use crate::audit::{all, detail, events, found_team, list};
 use crate::harness::{Daemon, as_actor, owned, reason};
 
 /// A team of QOC, where Admin reads the audit log and Viewer does not.
 async fn team(daemon: &Daemon) {
-    daemon.found("acme", "qoc-cloud").await;
+    found_team(daemon, "acme").await;
     daemon.add("acme", "ann", &["admin"]).await;
     daemon.add("acme", "vic", &["viewer"]).await;
 }

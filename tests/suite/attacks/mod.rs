@@ -3,10 +3,15 @@
 //! in the history.
 
 mod audit;
+mod escalation;
 mod groups;
 mod invitations;
+mod organizations;
+mod overrides;
 pub mod owners;
+mod roles;
 mod seats;
+mod status;
 mod tokens;
 
 use std::fmt::Debug;

@@ -6,7 +6,7 @@ use roster::proto::v1;
 use tonic::Code;
 use v1::{EventEffect, EventOutcome};
 
-use super::{all, detail, events, list};
+use super::{all, detail, events, found_team, list};
 use crate::control_plane::nursery;
 use crate::harness::{Daemon, NOW, as_actor, owned, reason, violations};
 
@@ -25,7 +25,7 @@ async fn actions(daemon: &Daemon, request: v1::ListEventsRequest) -> Vec<String>
 /// A team with a story that takes some days.
 async fn story(daemon: &Daemon) {
     const DAY: i64 = 86_400_000;
-    daemon.found("acme", "qoc-cloud").await;
+    found_team(daemon, "acme").await;
     daemon.add("acme", "ann", &["admin"]).await;
     daemon.add("acme", "bea", &["member"]).await;
     daemon.world.set(Moment(NOW.0 + DAY));
@@ -288,7 +288,7 @@ async fn one_event_is_read_by_its_id_and_by_no_other() {
 #[tokio::test]
 async fn a_deleted_organization_is_an_operators_to_look_back_on_and_nobody_elses() {
     let daemon = Daemon::start().await;
-    daemon.found("acme", "qoc-cloud").await;
+    found_team(&daemon, "acme").await;
     daemon.add("acme", "ann", &["admin"]).await;
     let old = events(&daemon, "acme").await.remove(0);
     let delete = v1::DeleteOrganizationRequest {
@@ -319,7 +319,7 @@ async fn a_deleted_organization_is_an_operators_to_look_back_on_and_nobody_elses
 
     // Another customer under the same id sees their own story only.
     daemon.world.set(Moment(NOW.0 + 1_000));
-    daemon.found("acme", "qoc-cloud").await;
+    found_team(&daemon, "acme").await;
     let own = daemon
         .audit()
         .list_events(as_actor("owner", all("acme")))

@@ -190,6 +190,7 @@ async fn the_owner_of_one_organization_is_a_viewer_in_another() {
             organization_id: "beta".to_owned(),
             display_name: "Beta".to_owned(),
             catalog: "qoc-cloud".to_owned(),
+            plan: "enterprise".to_owned(),
             owner: "somebody".to_owned(),
             ..Default::default()
         })

@@ -1,0 +1,380 @@
+//! Which notifications wait, which are leased, and when each is due again.
+//!
+//! Follows every commit and is kept in memory only: what is to be delivered is in
+//! the organizations, so that a restart loses no more than the leases, and then it
+//! is delivered again. Nothing here looks at an organization whose outbox is empty,
+//! and taking one notification costs the same however many wait.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::domain::change::RecordChange;
+use crate::domain::identifiers::{NotificationId, OrganizationId};
+use crate::domain::organization::{Moment, Organization};
+
+/// The pause after the first failure, in milliseconds; it doubles with each.
+const FIRST_PAUSE_MILLISECONDS: i64 = 10_000;
+/// The longest pause, in milliseconds.
+const LONGEST_PAUSE_MILLISECONDS: i64 = 60 * 60 * 1_000;
+
+/// A notification among those of all organizations.
+pub type Place = (OrganizationId, NotificationId);
+
+/// A notification that was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Which.
+    pub place: Place,
+    /// The lease.
+    pub lease: String,
+    /// When the lease ends.
+    pub until: Moment,
+    /// How often it was taken, this time included.
+    pub attempt: u32,
+}
+
+/// What waits, is leased or pauses.
+#[derive(Default)]
+pub struct Outbox {
+    state: Mutex<State>,
+    news: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// Every notification that is to be delivered.
+    waiting: BTreeMap<OrganizationId, BTreeMap<NotificationId, Delivery>>,
+    /// Those that are due, by organization.
+    due: BTreeMap<OrganizationId, BTreeSet<NotificationId>>,
+    /// The organizations in `due`, in the order of their turns.
+    turns: VecDeque<OrganizationId>,
+    /// Those that are leased or pause, by the moment at which they are due.
+    later: BTreeSet<(Moment, Place)>,
+}
+
+/// How far a notification has come.
+#[derive(Clone, Default)]
+struct Delivery {
+    /// The lease that was given last; empty before the first and after a failure.
+    lease: String,
+    /// How often it was leased.
+    attempts: u32,
+    /// When it is due again; `None` while it is due.
+    later: Option<Moment>,
+}
+
+impl Outbox {
+    /// Takes over all that waits in an organization.
+    pub fn add_all(&self, organization: &Organization) {
+        let mut state = self.state();
+        for id in organization.notifications.keys() {
+            state.add(organization.id(), id);
+        }
+        drop(state);
+        self.news.notify_one();
+    }
+
+    /// Forgets an organization that is deleted.
+    pub fn remove_all(&self, organization: &OrganizationId) {
+        let mut state = self.state();
+        let ids = state.waiting.get(organization.as_str());
+        let ids: Vec<NotificationId> = ids
+            .into_iter()
+            .flat_map(|ids| ids.keys().cloned())
+            .collect();
+        for id in ids {
+            state.remove(organization, &id);
+        }
+    }
+
+    /// Takes over what was written and what is gone.
+    pub fn follow(&self, organization: &OrganizationId, records: &[RecordChange]) {
+        let mut written = false;
+        let mut state = self.state();
+        for record in records {
+            match record {
+                RecordChange::PutNotification(notification) => {
+                    state.add(organization, &notification.id);
+                    written = true;
+                }
+                RecordChange::DeleteNotification(id) => state.remove(organization, id),
+                _ => {}
+            }
+        }
+        drop(state);
+        if written {
+            self.news.notify_one();
+        }
+    }
+
+    /// Completes when something was written, or has been since the last time.
+    pub async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// Takes at most `limit` that are due: organizations in turns, the oldest of each
+    /// first. `draw` names each lease.
+    pub fn take(
+        &self,
+        limit: usize,
+        until: Moment,
+        now: Moment,
+        mut draw: impl FnMut() -> String,
+    ) -> Vec<Taken> {
+        let mut state = self.state();
+        state.wake(now);
+        let mut taken = Vec::new();
+        while taken.len() < limit
+            && let Some(place) = state.next_due()
+        {
+            let Some(delivery) = state.delivery(&place) else {
+                continue;
+            };
+            delivery.attempts = delivery.attempts.saturating_add(1);
+            delivery.lease = draw();
+            delivery.later = Some(until);
+            taken.push(Taken {
+                lease: delivery.lease.clone(),
+                attempt: delivery.attempts,
+                place: place.clone(),
+                until,
+            });
+            state.later.insert((until, place));
+        }
+        taken
+    }
+
+    /// Whether somebody else holds a notification: it is leased at `now`, and not by
+    /// `lease`.
+    pub fn is_held_by_others(&self, place: &Place, lease: &str, now: Moment) -> bool {
+        self.state().delivery(place).is_some_and(|delivery| {
+            let leased = !delivery.lease.is_empty() && delivery.later.is_some_and(|end| end > now);
+            leased && delivery.lease != lease
+        })
+    }
+
+    /// Ends a lease without success: the notification is due again after a pause.
+    /// `random` spreads those that failed together. Answers whether the lease was the
+    /// last one given.
+    pub fn release(
+        &self,
+        place: &Place,
+        lease: &str,
+        longest: bool,
+        random: [u8; 16],
+        now: Moment,
+    ) -> bool {
+        let mut state = self.state();
+        let Some(delivery) = state.delivery(place) else {
+            return false;
+        };
+        if lease.is_empty() || delivery.lease != lease {
+            return false;
+        }
+        let attempts = if longest { u32::MAX } else { delivery.attempts };
+        let next = Moment(now.0.saturating_add(pause(attempts, random)));
+        delivery.lease.clear();
+        let before = delivery.later.replace(next);
+        state.reschedule(place, before, next);
+        true
+    }
+
+    /// The organizations in whose outbox something waits.
+    pub fn organizations(&self) -> Vec<OrganizationId> {
+        self.state().waiting.keys().cloned().collect()
+    }
+
+    /// A thread that panicked left nothing half done: every step keeps what is needed
+    /// to go on, and at worst something is delivered again.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn delivery(&mut self, (organization, id): &Place) -> Option<&mut Delivery> {
+        self.waiting
+            .get_mut(organization.as_str())?
+            .get_mut(id.as_str())
+    }
+
+    fn add(&mut self, organization: &OrganizationId, id: &NotificationId) {
+        let waiting = self.waiting.entry(organization.clone()).or_default();
+        if waiting.contains_key(id.as_str()) {
+            return;
+        }
+        waiting.insert(id.clone(), Delivery::default());
+        self.make_due(organization, id);
+    }
+
+    fn remove(&mut self, organization: &OrganizationId, id: &NotificationId) {
+        let Some(waiting) = self.waiting.get_mut(organization.as_str()) else {
+            return;
+        };
+        let removed = waiting.remove(id.as_str());
+        if waiting.is_empty() {
+            self.waiting.remove(organization.as_str());
+        }
+        if let Some(until) = removed.and_then(|delivery| delivery.later) {
+            self.later
+                .remove(&(until, (organization.clone(), id.clone())));
+        }
+        if let Some(due) = self.due.get_mut(organization.as_str()) {
+            due.remove(id.as_str());
+        }
+    }
+
+    fn make_due(&mut self, organization: &OrganizationId, id: &NotificationId) {
+        match self.due.get_mut(organization.as_str()) {
+            Some(due) => {
+                due.insert(id.clone());
+            }
+            None => {
+                self.due
+                    .insert(organization.clone(), BTreeSet::from([id.clone()]));
+                self.turns.push_back(organization.clone());
+            }
+        }
+    }
+
+    /// Makes due again what was leased or paused until now.
+    fn wake(&mut self, now: Moment) {
+        while let Some((until, place)) = self.later.first().cloned()
+            && until <= now
+        {
+            self.later.pop_first();
+            if let Some(delivery) = self.delivery(&place) {
+                delivery.later = None;
+                self.make_due(&place.0, &place.1);
+            }
+        }
+    }
+
+    /// The oldest of the organization whose turn it is; then it is another's turn.
+    fn next_due(&mut self) -> Option<Place> {
+        loop {
+            let organization = self.turns.pop_front()?;
+            let due = self.due.get_mut(organization.as_str());
+            let id = due.and_then(BTreeSet::pop_first);
+            match id {
+                Some(id) => {
+                    self.turns.push_back(organization.clone());
+                    return Some((organization, id));
+                }
+                None => {
+                    self.due.remove(organization.as_str());
+                }
+            }
+        }
+    }
+
+    fn reschedule(&mut self, place: &Place, before: Option<Moment>, next: Moment) {
+        match before {
+            Some(before) => {
+                self.later.remove(&(before, place.clone()));
+            }
+            // Its lease had ended, and it was due.
+            None => {
+                if let Some(due) = self.due.get_mut(place.0.as_str()) {
+                    due.remove(place.1.as_str());
+                }
+            }
+        }
+        self.later.insert((next, place.clone()));
+    }
+}
+
+/// The pause after so many attempts, in milliseconds: doubled each time, and of that
+/// between a half and all.
+fn pause(attempts: u32, random: [u8; 16]) -> i64 {
+    let doublings = attempts.saturating_sub(1).min(16);
+    let whole = FIRST_PAUSE_MILLISECONDS
+        .saturating_mul(1 << doublings)
+        .min(LONGEST_PAUSE_MILLISECONDS);
+    let drawn = i64::from(u16::from_be_bytes([random[14], random[15]]));
+    whole / 2 + (whole / 2).saturating_mul(drawn) / i64::from(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(organization: &str, id: &str) -> Place {
+        (OrganizationId::new(organization), NotificationId::new(id))
+    }
+
+    fn outbox(waiting: &[(&str, &str)]) -> Outbox {
+        let outbox = Outbox::default();
+        for (organization, id) in waiting {
+            let (organization, id) = place(organization, id);
+            outbox.state().add(&organization, &id);
+        }
+        outbox
+    }
+
+    fn take(outbox: &Outbox, limit: usize, now: i64) -> Vec<Taken> {
+        outbox.take(limit, Moment(now + 1_000), Moment(now), || {
+            format!("at-{now}")
+        })
+    }
+
+    fn ids(taken: &[Taken]) -> Vec<String> {
+        taken
+            .iter()
+            .map(|taken| format!("{}{}", taken.place.0, taken.place.1))
+            .collect()
+    }
+
+    #[test]
+    fn organizations_take_turns_and_the_oldest_come_first() {
+        let outbox = outbox(&[("a", "1"), ("a", "2"), ("a", "3"), ("b", "1"), ("c", "1")]);
+        assert_eq!(ids(&take(&outbox, 2, 0)), ["a1", "b1"]);
+        assert_eq!(ids(&take(&outbox, 9, 0)), ["c1", "a2", "a3"]);
+        assert!(take(&outbox, 9, 999).is_empty());
+    }
+
+    #[test]
+    fn a_lease_that_ends_makes_it_due_again_with_one_attempt_more() {
+        let outbox = outbox(&[("a", "1")]);
+        assert_eq!(take(&outbox, 9, 0)[0].attempt, 1);
+        let again = take(&outbox, 9, 1_000);
+        assert_eq!((again[0].attempt, again[0].lease.as_str()), (2, "at-1000"));
+        let one = place("a", "1");
+        assert!(outbox.is_held_by_others(&one, "at-0", Moment(1_500)));
+        assert!(!outbox.is_held_by_others(&one, "at-1000", Moment(1_500)));
+        assert!(!outbox.is_held_by_others(&one, "at-0", Moment(2_000)));
+    }
+
+    #[test]
+    fn a_failure_pauses_from_seconds_to_an_hour() {
+        let outbox = outbox(&[("a", "1")]);
+        let one = place("a", "1");
+        take(&outbox, 9, 0);
+        assert!(!outbox.release(&one, "other", false, [255; 16], Moment(0)));
+        assert!(outbox.release(&one, "at-0", false, [255; 16], Moment(0)));
+        assert!(!outbox.release(&one, "at-0", false, [255; 16], Moment(0)));
+        assert!(take(&outbox, 9, 9_999).is_empty());
+        assert_eq!(take(&outbox, 9, 10_000)[0].attempt, 2);
+        let pauses: Vec<i64> = [1, 2, 3, 9, 10, 99]
+            .map(|attempts| pause(attempts, [255; 16]) / 1_000)
+            .to_vec();
+        assert_eq!(pauses, [10, 20, 40, 2_560, 3_600, 3_600]);
+        assert_eq!(pause(1, [0; 16]), 5_000);
+    }
+
+    #[test]
+    fn what_is_gone_is_neither_due_nor_leased_nor_remembered() {
+        let outbox = outbox(&[("a", "1"), ("a", "2"), ("b", "1")]);
+        assert_eq!(ids(&take(&outbox, 1, 0)), ["a1"]);
+        for (organization, id) in [("a", "1"), ("a", "2"), ("b", "1")] {
+            let (organization, id) = place(organization, id);
+            outbox.state().remove(&organization, &id);
+        }
+        assert!(take(&outbox, 9, 5_000).is_empty());
+        let state = outbox.state();
+        assert!(state.waiting.is_empty() && state.later.is_empty() && state.due.is_empty());
+        assert!(state.turns.is_empty());
+    }
+}
