@@ -234,8 +234,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn only_this_machine_is_spoken_to_in_the_clear() {
+    #[tokio::test]
+    async fn only_this_machine_is_spoken_to_in_the_clear() {
         let mailer = |server: &str| {
             Mailer::new(
                 &server.parse().expect("a server"),

@@ -29,6 +29,7 @@ mod notifications;
 mod process;
 mod properties;
 mod reasons;
+mod schedules;
 mod semantics;
 mod time;
 mod tokens;

@@ -245,7 +245,13 @@ async fn a_link_that_leads_nowhere_any_more_is_not_sent() {
         .into_iter()
         .map(|leased| leased.notification.expect("a notification").email)
         .collect();
+    // What was taken back went with its invitation.
     assert_eq!(to, ["bob@x.example"]);
+    assert_eq!(given_up(&daemon).await, Vec::<String>::new());
+
+    // What has expired is given up when it would be sent again.
+    daemon.world.set(Moment(NOW.0 + 8 * DAY));
+    assert_eq!(lease(&daemon, 1).await, []);
     assert_eq!(given_up(&daemon).await, ["obsolete"]);
     daemon.stop().await;
 }

@@ -3,7 +3,7 @@
 use roster::proto::v1;
 use tonic::Code;
 
-use super::{ACME, refused, suspend, team_on};
+use super::{ACME, refused, suspend, team_on, team_on_plan};
 use crate::harness::{Daemon, as_actor, in_project, owned, owned_by, question};
 
 fn override_of(
@@ -248,7 +248,7 @@ async fn v_11_a_later_choice_for_one_application_stays_and_new_ones_get_the_defa
 
 #[tokio::test]
 async fn v_13_and_v_15_an_application_passes_on_with_its_rights_or_to_nobody() {
-    let daemon = team_on("qoc-cloud").await;
+    let daemon = team_on_plan("qoc-cloud", "pro").await;
     for (user, role) in [("ada", "admin"), ("cal", "member"), ("dan", "member")] {
         daemon.add(ACME, user, &[role]).await;
     }
