@@ -108,6 +108,18 @@ impl<'a> Turn<'a> {
         self.snapshot.catalog().catalog()
     }
 
+    /// Refuses what a member does in person only, and by no token.
+    pub fn in_person(&self, action: &'static str) -> Result<(), Refusal> {
+        match self.acting {
+            Some(acting) if acting.token.is_some() => Err(Refusal::PermissionDenied {
+                actor: acting.grantor.user.to_string(),
+                action,
+                why: "it takes the member in person, not a token".to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// The member who acts; `None` for an operator.
     pub fn actor(&self) -> Option<UserId> {
         self.acting.map(|acting| acting.grantor.user.clone())
@@ -194,6 +206,15 @@ pub fn authorize(
 ) -> Result<(), Error> {
     let organization = snapshot.organization();
     let (action, resource_type, resource_id) = match need {
+        // What somebody proves in person, no token proves for them.
+        Need::Proof if acting.token.is_some() => {
+            return Err(Refusal::PermissionDenied {
+                actor: acting.grantor.user.to_string(),
+                action: method,
+                why: "it takes the member in person, not a token".to_owned(),
+            }
+            .into());
+        }
         Need::Proof => return Ok(()),
         Need::Membership
             if organization

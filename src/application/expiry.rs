@@ -36,7 +36,7 @@ impl Application {
             }
             last = next;
             self.mutate(organization.as_str(), Need::Operator, &request(), |turn| {
-                turn.organization().expire(turn.catalog(), turn.now)
+                Ok(turn.organization().expire(turn.catalog(), turn.now))
             })
             .await?;
         }

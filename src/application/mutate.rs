@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use super::actor::{self, Acting, Actor, Caller, Need, Turn};
+use super::expiry::SYSTEM;
 use super::registry::Cell;
 use super::{Application, Error};
 use crate::domain::change::{Change, Event, Outcome, RecordChange};
@@ -89,6 +90,7 @@ impl Application {
         if let Err(error) = tried
             && let Some(reason) = error.refusal()
             && !request.validate_only
+            && request.caller.name != SYSTEM
         {
             let snapshot = self.registry.snapshot(organization);
             let identity = Identity::of(snapshot.as_deref(), &request.caller.actor);

@@ -17,7 +17,7 @@ use super::{Application, Error};
 use crate::domain::Refusal;
 use crate::domain::change::Outcome;
 use crate::domain::identifiers::{NotificationId, OrganizationId};
-use crate::domain::organization::{Moment, Notification, NotificationKind};
+use crate::domain::organization::{Moment, Notification, NotificationKind, TransferTarget};
 use crate::domain::outbox::{GivenUp, KEPT_FOR_MILLISECONDS, TRIED_FOR_MILLISECONDS};
 use crate::domain::refusal::{Fault, Violation};
 use crate::engine::Snapshot;
@@ -324,6 +324,14 @@ impl Application {
             NotificationKind::TransferOffered => {
                 let catalog = snapshot.catalog().catalog();
                 let transfer = organization.pending_transfer(catalog, now)?;
+                // An offer that was replaced has nothing more to say to whom it went.
+                let goes_to_target = match &transfer.target {
+                    TransferTarget::Member { user, .. } => notification.user.as_ref() == Some(user),
+                    TransferTarget::Address(address) => notification.email == *address,
+                };
+                if !goes_to_target {
+                    return None;
+                }
                 self.transfer_token(id, transfer)
             }
             NotificationKind::RoleChanged

@@ -3,22 +3,27 @@
 //! No decision waits for this: what has ended does not count from its last
 //! moment on, whether or not it is still on record.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::catalog::Catalog;
 use super::change::{Change, Event, Outcome, RecordChange, Target};
 use super::deadlines::Deadline;
-use super::organization::{Member, Moment, Organization, Profile, TransferTarget};
+use super::notifications::notification_id;
+use super::organization::{
+    Member, Moment, Notification, Organization, Profile, RegisteredResource, TransferTarget,
+};
 use super::period::{Period, Phase};
 use super::refusal::Refusal;
+use super::resources::MAX_REASSIGNED;
 
-/// How many records one change takes care of.
-const MOST_AT_ONCE: usize = 100;
+/// When one change has taken care of enough: it is asked for again until nothing is left.
+const ENOUGH_RECORDS: usize = 1_000;
 
 impl Organization {
     /// Takes away what has ended by `now`, the earliest first, as much as one change
     /// takes care of.
-    pub fn expire(&self, catalog: &Catalog, now: Moment) -> Result<Change, Refusal> {
+    pub fn expire(&self, catalog: &Catalog, now: Moment) -> Change {
         let mut change = Change {
             records: Vec::new(),
             events: Vec::new(),
@@ -27,18 +32,57 @@ impl Organization {
         // Two ends may touch the same member, such as a group's and the member's own:
         // each is taken from the state that the one before it led to.
         let mut state = self.clone();
-        for deadline in self.deadlines.due(now).take(MOST_AT_ONCE) {
-            let Some(part) = state.expire_one(catalog, deadline, now)? else {
+        for deadline in self.deadlines.due(now) {
+            if change.records.len() >= ENOUGH_RECORDS {
+                break;
+            }
+            // What can't be taken away now stays on record, and counts no longer anyway.
+            let Ok(Some(part)) = state.expire_one(catalog, deadline, now) else {
                 continue;
             };
-            for record in &part.records {
-                state.put(record);
+            for record in part.records {
+                let record = self.renumbered(record, change.records.len());
+                state.put(&record);
+                change.records.push(record);
             }
-            change.records.extend(part.records);
             change.events.extend(part.events);
         }
         change.records = last_of_each(change.records);
-        Ok(change)
+        change
+    }
+
+    /// A notification under the number that it has in the whole change.
+    fn renumbered(&self, record: RecordChange, index: usize) -> RecordChange {
+        match record {
+            RecordChange::PutNotification(notification) => {
+                RecordChange::PutNotification(Arc::new(Notification {
+                    id: notification_id(self.version.next(), index),
+                    ..(*notification).clone()
+                }))
+            }
+            other => other,
+        }
+    }
+
+    /// Leaves resources of somebody who owns very many without owner, some of them.
+    fn orphan_some(&self, member: &Member) -> Change {
+        let owned = self.owned_by(member.user.as_str()).take(MAX_REASSIGNED);
+        let records: Vec<RecordChange> = owned
+            .map(|resource| {
+                RecordChange::PutResource(Arc::new(RegisteredResource {
+                    owner: None,
+                    version: self.version.next(),
+                    ..(**resource).clone()
+                }))
+            })
+            .collect();
+        let details = vec![("resources", records.len().to_string())];
+        let target = Target::new("Member", &member.user);
+        Change {
+            records,
+            events: vec![Event::done("ExpireResourceOwnership", target, details)],
+            outcome: Outcome::Nothing,
+        }
     }
 
     fn expire_one(
@@ -50,6 +94,12 @@ impl Organization {
         Ok(match deadline {
             Deadline::Transfer => Some(self.expire_transfer()),
             Deadline::Member(user) => match self.members.get(user.as_str()) {
+                Some(member)
+                    if member.period.phase(now) == Phase::Over
+                        && self.owned_by(user.as_str()).nth(MAX_REASSIGNED).is_some() =>
+                {
+                    Some(self.orphan_some(member))
+                }
                 Some(member) if member.period.phase(now) == Phase::Over => {
                     let mut change = self.end_membership(member, "", "ExpireMembership")?;
                     let kind = super::organization::NotificationKind::MemberRemoved;
@@ -191,23 +241,34 @@ fn ended(record: RecordChange, event: Event) -> Change {
 
 /// Of several changes of one record the last: no record is changed twice in a commit.
 fn last_of_each(records: Vec<RecordChange>) -> Vec<RecordChange> {
-    let mut kept: Vec<RecordChange> = Vec::with_capacity(records.len());
+    let mut places: HashMap<(u8, String), usize> = HashMap::new();
+    let mut kept: Vec<Option<RecordChange>> = Vec::with_capacity(records.len());
     for record in records {
-        let same = |other: &RecordChange| match (other, &record) {
-            (RecordChange::PutMember(one), RecordChange::PutMember(other)) => {
-                one.user == other.user
-            }
-            (RecordChange::PutMember(one), RecordChange::DeleteMember(user)) => one.user == *user,
-            (RecordChange::PutResource(one), RecordChange::PutResource(other)) => {
-                one.key == other.key
-            }
-            (RecordChange::PutProfile(_), RecordChange::PutProfile(_)) => true,
-            (RecordChange::PutToken(one), RecordChange::PutToken(other)) => one.id == other.id,
-            (RecordChange::PutToken(one), RecordChange::DeleteToken(id)) => one.id == *id,
-            _ => false,
-        };
-        kept.retain(|other| !same(other));
-        kept.push(record);
+        if let Some(name) = name_of(&record)
+            && let Some(earlier) = places.insert(name, kept.len())
+            && let Some(earlier) = kept.get_mut(earlier)
+        {
+            *earlier = None;
+        }
+        kept.push(Some(record));
     }
-    kept
+    kept.into_iter().flatten().collect()
+}
+
+/// What names the record that a change is about, of the kinds that expiry touches.
+fn name_of(record: &RecordChange) -> Option<(u8, String)> {
+    Some(match record {
+        RecordChange::PutProfile(_) => (0, String::new()),
+        RecordChange::PutMember(member) => (1, member.user.to_string()),
+        RecordChange::DeleteMember(user) => (1, user.to_string()),
+        RecordChange::PutToken(token) => (2, token.id.to_string()),
+        RecordChange::DeleteToken(token) => (2, token.to_string()),
+        RecordChange::PutResource(resource) => {
+            (3, format!("{} {}", resource.key.type_id, resource.key.id))
+        }
+        RecordChange::PutGroup(group) => (4, group.id.to_string()),
+        RecordChange::DeleteGroup(group) => (4, group.to_string()),
+        RecordChange::PutInvitation(invitation) => (5, invitation.id.to_string()),
+        _ => return None,
+    })
 }

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use super::catalog::{Catalog, Level};
 use super::change::RecordChange;
 use super::holdings::Counting;
-use super::identifiers::{ProjectId, RoleId, UserId};
+use super::identifiers::{ProjectId, RoleId, TokenId, UserId};
 use super::organization::{
     Group, Invitation, InvitationStatus, Member, MemberKind, MemberStatus, Moment, Organization,
-    Project, RolePeriods, Token, Version,
+    Project, RegisteredResource, RolePeriods, Token, Version,
 };
 use super::refusal::Refusal;
 use super::rights::{Rights, Where};
@@ -71,15 +71,16 @@ pub fn check(
             RecordChange::DeleteRole(role) => rule.role(role)?,
             RecordChange::PutGroup(group) => rule.group(group.id.as_str())?,
             RecordChange::DeleteGroup(group) => rule.group(group.as_str())?,
+            RecordChange::PutToken(_) | RecordChange::PutInvitation(_) if cascades => {}
             RecordChange::PutInvitation(invitation) => rule.invitation(invitation)?,
             RecordChange::PutToken(token) => rule.token(token)?,
+            RecordChange::DeleteToken(token) => rule.token_removal(token)?,
+            RecordChange::PutResource(resource) => rule.resource(resource)?,
             RecordChange::PutProfile(_)
             | RecordChange::PutProject(_)
             | RecordChange::DeleteProject(_)
-            | RecordChange::PutResource(_)
             | RecordChange::DeleteResource(_)
             | RecordChange::DeleteInvitation(_)
-            | RecordChange::DeleteToken(_)
             | RecordChange::PutGuardrail(_)
             | RecordChange::DeleteGuardrail(_)
             | RecordChange::PutNotification(_)
@@ -142,7 +143,13 @@ impl Rule<'_> {
             Touched::Nothing => return Ok(()),
             Touched::Person => self.places([&**before].into_iter()),
             touched => {
-                self.refuse_own([&after.user])?;
+                // An organization token that leaked ends itself.
+                let ends_itself = after.kind == MemberKind::OrganizationToken
+                    && after.user == self.grantor.user
+                    && after.status == MemberStatus::Suspended;
+                if !ends_itself {
+                    self.refuse_own([&after.user])?;
+                }
                 match touched {
                     Touched::Projects(projects) => self.projects(projects.iter()),
                     _ => self.places([&**before, after].into_iter()),
@@ -177,10 +184,12 @@ impl Rule<'_> {
                 .map(|permissions| Rights::of(self.catalog, permissions, level))
                 .unwrap_or_default()
         };
-        for (level, place) in [
-            (Level::Account, Where::Account),
-            (Level::Project, Where::Outside),
-        ] {
+        // The grantor may be held down in some project, where the role may be held too.
+        for place in self.places(std::iter::empty()) {
+            let level = match place {
+                Where::Account => Level::Account,
+                Where::Outside | Where::Project(_) => Level::Project,
+            };
             let (before, after) = (grants(self.before, level), grants(self.after, level));
             let grows = !after.beyond(&before, self.catalog).is_empty();
             if grows && !self.catalog.team.self_changes && self.holds(role) {
@@ -221,6 +230,7 @@ impl Rule<'_> {
                 (
                     group.roles.clone(),
                     group.project_roles.clone(),
+                    group.max_token_age,
                     group.period,
                 )
             })
@@ -229,13 +239,18 @@ impl Rule<'_> {
             return Ok(());
         }
         let gives = |group: Option<&Arc<Group>>| {
-            group.is_some_and(|group| !group.roles.is_empty() || !group.project_roles.is_empty())
+            group.is_some_and(|group| {
+                !group.roles.is_empty()
+                    || !group.project_roles.is_empty()
+                    || group.max_token_age.is_some()
+            })
         };
         if gives(before) || gives(after) {
-            let insiders = self.before.members.values().filter(|member| {
-                self.grantor.selves.contains(&member.user) && member.groups.contains_key(id)
+            let insiders = self.grantor.selves.iter().filter(|user| {
+                let member = self.before.members.get(user.as_str());
+                member.is_some_and(|member| member.groups.contains_key(id))
             });
-            self.refuse_own(insiders.map(|member| &member.user))?;
+            self.refuse_own(insiders)?;
         }
         for (organization, group) in [(self.before, before), (self.after, after)] {
             let Some(group) = group else { continue };
@@ -248,7 +263,9 @@ impl Rule<'_> {
     }
 
     fn invitation(&self, invitation: &Invitation) -> Result<(), Refusal> {
-        if invitation.status != InvitationStatus::Pending {
+        let known = self.before.invitations.get(invitation.id.as_str());
+        let was_open = known.is_some_and(|known| known.status == InvitationStatus::Pending);
+        if invitation.status != InvitationStatus::Pending && !was_open {
             return Ok(());
         }
         let mut stand_in = stand_in(&invitation.roles, &invitation.project_roles);
@@ -270,13 +287,68 @@ impl Rule<'_> {
             self.within_own_token(token)?;
         }
         match subject {
-            Some(subject) if live && !same_secrets && subject.user != self.grantor.user => {
-                let places = self.places([&**subject].into_iter());
-                let what = format!("what `{}` holds", subject.user);
-                self.within(self.after, subject, &places, &what)
-            }
+            Some(subject) if !same_secrets || !live => self.subject_of_token(subject),
             _ => Ok(()),
         }
+    }
+
+    /// A token that goes by itself, and not with the member whom it stood for.
+    fn token_removal(&self, id: &TokenId) -> Result<(), Refusal> {
+        let token = self.before.tokens.get(id.as_str());
+        let subject = token.and_then(|token| self.after.members.get(token.subject.as_str()));
+        match subject {
+            Some(subject) => self.subject_of_token(subject),
+            None => Ok(()),
+        }
+    }
+
+    fn subject_of_token(&self, subject: &Member) -> Result<(), Refusal> {
+        if subject.user == self.grantor.user {
+            return Ok(());
+        }
+        let places = self.places([subject].into_iter());
+        let what = format!("what `{}` holds", subject.user);
+        self.within(self.after, subject, &places, &what)
+    }
+
+    /// Where a resource lies and whose it is decides what may be done to it: moving it
+    /// must not open to the grantor what was closed where it lay, and taking it over
+    /// must not open what is held on own resources only.
+    fn resource(&self, after: &RegisteredResource) -> Result<(), Refusal> {
+        let key = &after.key;
+        let before = self
+            .before
+            .registered(key.type_id.as_str(), key.id.as_str());
+        let Some(before) = before else {
+            return Ok(());
+        };
+        let (from, to) = (self.place_of(before), self.place_of(after));
+        let held_there = self.held(&to);
+        if before.project != after.project {
+            let what = format!("what may be done to `{}` where it would lie", key.id);
+            self.refuse_beyond(&held_there, &self.held(&from), &from, &what)?;
+        }
+        let taken_over = before.owner != after.owner
+            && after
+                .owner
+                .as_ref()
+                .is_some_and(|owner| self.grantor.selves.contains(owner));
+        if taken_over {
+            let what = format!("what the owner of `{}` may do", key.id);
+            let own = held_there.of_own();
+            self.refuse_beyond(&own, &held_there, &to, &what)?;
+        }
+        Ok(())
+    }
+
+    fn place_of(&self, resource: &RegisteredResource) -> Where {
+        let project = resource
+            .project
+            .as_ref()
+            .and_then(|id| self.before.projects.get(id.as_str()));
+        project.map_or(Where::Outside, |project| {
+            Where::Project((**project).clone())
+        })
     }
 
     /// A token brings forth none that may be used for more, or for longer, than itself.
@@ -325,23 +397,37 @@ impl Rule<'_> {
         what: &str,
     ) -> Result<(), Refusal> {
         for place in places {
-            let rights = organization.rights(self.catalog, target, place, Counting::Ever);
+            let rights = organization.rights_at_most(self.catalog, target, place);
             self.compare(&rights, place, what)?;
         }
         Ok(())
     }
 
     fn compare(&self, rights: &Rights, place: &Where, what: &str) -> Result<(), Refusal> {
+        self.refuse_beyond(rights, &self.held(place), place, what)
+    }
+
+    /// What the grantor holds in a place, as far as their token goes.
+    fn held(&self, place: &Where) -> Rights {
         let counting = Counting::At(self.now);
         let held = self
             .before
             .rights(self.catalog, self.member, place, counting);
         let scope = self.grantor.token.as_ref();
-        let held = match scope.and_then(|token| token.scope.as_ref()) {
+        match scope.and_then(|token| token.scope.as_ref()) {
             Some(scope) => held.limited(self.catalog, scope, place),
             None => held,
-        };
-        let missing = rights.beyond(&held, self.catalog);
+        }
+    }
+
+    fn refuse_beyond(
+        &self,
+        rights: &Rights,
+        held: &Rights,
+        place: &Where,
+        what: &str,
+    ) -> Result<(), Refusal> {
+        let missing = rights.beyond(held, self.catalog);
         if missing.is_empty() {
             return Ok(());
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::catalog::Catalog;
 use super::change::RecordChange;
 use super::identifiers::{InvitationId, NotificationId, RoleId, UserId};
-use super::organization::{Moment, Notification, NotificationKind, Organization};
+use super::organization::{Moment, Notification, NotificationKind, Organization, Version};
 
 /// What a notification says to whom.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +19,12 @@ pub struct Notice {
     pub invitation: Option<InvitationId>,
     /// Facts beside those that every notification has.
     pub facts: BTreeMap<String, String>,
+}
+
+/// The id of a notification by the version that it is written with and its number in
+/// the change. Versions only grow, so that ids sort in the order of writing.
+pub(super) fn notification_id(version: Version, index: usize) -> NotificationId {
+    NotificationId::new(format!("{:016x}-{index:06}", version.0))
 }
 
 impl Organization {
@@ -42,10 +48,8 @@ impl Organization {
             ("organization_word", catalog.organization_word.clone()),
         ];
         facts.extend(fixed.map(|(name, value)| (name.to_owned(), value)));
-        // Versions only grow, so that ids sort in the order of writing.
-        let id = format!("{:016x}-{index:06}", self.version.next().0);
         Some(RecordChange::PutNotification(Arc::new(Notification {
-            id: NotificationId::new(id),
+            id: notification_id(self.version.next(), index),
             kind,
             email: notice.email,
             user: notice.user,

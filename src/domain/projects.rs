@@ -11,7 +11,9 @@ use super::holdings::Counting;
 use super::identifiers::{ProjectId, RoleId};
 use super::lifecycle::fresh;
 use super::members::{listed, shown};
-use super::organization::{Member, MemberStatus, Moment, Organization, Override, Profile, Project};
+use super::organization::{
+    InvitationStatus, Member, MemberStatus, Moment, Organization, Override, Profile, Project,
+};
 use super::period::Period;
 use super::permissions::Permissions;
 use super::refusal::Refusal;
@@ -119,7 +121,12 @@ impl Organization {
     }
 
     /// Deletes a project that holds no registered resource; roles and overrides in it go along.
-    pub fn delete_project(&self, id: &str, given_etag: &str) -> Result<Change, Refusal> {
+    pub fn delete_project(
+        &self,
+        id: &str,
+        given_etag: &str,
+        now: Moment,
+    ) -> Result<Change, Refusal> {
         let project = self.project_to_edit(id, given_etag)?;
         let count = self
             .resources
@@ -152,6 +159,34 @@ impl Organization {
             group.project_roles.remove(id);
             group.version = self.version.next();
             RecordChange::PutGroup(Arc::new(group))
+        }));
+        let invitations = self.invitations.values().filter(|invitation| {
+            invitation.status == InvitationStatus::Pending
+                && (invitation.project_roles.contains_key(id)
+                    || invitation.overrides.contains_key(id))
+        });
+        records.extend(invitations.map(|invitation| {
+            let mut invitation = (**invitation).clone();
+            invitation.project_roles.remove(id);
+            invitation.overrides.remove(id);
+            invitation.version = self.version.next();
+            RecordChange::PutInvitation(Arc::new(invitation))
+        }));
+        // A project that is created later under the same id is another one.
+        records.extend(self.tokens.values().filter_map(|token| {
+            let mut scope = token.scope.clone()?;
+            if !scope.projects.remove(id) {
+                return None;
+            }
+            let mut token = (**token).clone();
+            // No project left would mean every project.
+            if scope.projects.is_empty() {
+                token.revoked_at = token.revoked_at.or(Some(now));
+            } else {
+                token.scope = Some(scope);
+            }
+            token.version = self.version.next();
+            Some(RecordChange::PutToken(Arc::new(token)))
         }));
         let details = vec![("members", members.to_string())];
         Ok(Change {

@@ -87,6 +87,24 @@ impl Rights {
         self
     }
 
+    /// Adds all that is in `other`.
+    pub fn join(&mut self, other: Self) {
+        self.every.extend(other.every);
+        for (when, actions) in other.actions {
+            self.actions.entry(when).or_default().extend(actions);
+        }
+    }
+
+    /// What is held on own resources only, as if it were held on all.
+    #[must_use]
+    pub fn of_own(&self) -> Self {
+        let own = self.actions.get(&When::Own).cloned().unwrap_or_default();
+        Self {
+            every: BTreeSet::new(),
+            actions: BTreeMap::from([(When::Always, own)]),
+        }
+    }
+
     /// What is in here and not in `other`, by the names of actions.
     pub fn beyond(&self, other: &Self, catalog: &Catalog) -> Vec<String> {
         let held = |when: &When, action: &ActionIndex| {
@@ -122,6 +140,22 @@ impl Rights {
 }
 
 impl Organization {
+    /// All rights that a member may have in a place at any time, by what is on record:
+    /// where an override counts for a time only, with it and without it.
+    pub fn rights_at_most(&self, catalog: &Catalog, member: &Member, place: &Where) -> Rights {
+        let mut rights = self.rights(catalog, member, place, Counting::Ever);
+        if let Where::Project(project) = place
+            && let Some(replaced) = member.overrides.get(&project.id)
+            && !replaced.period.is_always()
+        {
+            let mut without = member.clone();
+            without.overrides.remove(&project.id);
+            let without = self.rights(catalog, &without, place, Counting::Ever);
+            rights.join(without);
+        }
+        rights
+    }
+
     /// The rights of a member in a place.
     pub fn rights(
         &self,

@@ -161,6 +161,7 @@ impl Organization {
             bound
         } else {
             let subject = self.subject(&new.subject, new.kind)?;
+            own_affair(new.kind, &subject.user, creator.as_ref(), "CreateToken")?;
             (subject.user.clone(), subject.membership)
         };
         self.room_for_token(new.kind, &subject)?;
@@ -233,6 +234,7 @@ impl Organization {
         digest: [u8; 32],
         overlap: i64,
         given_etag: &str,
+        actor: Option<&UserId>,
         now: Moment,
     ) -> Result<Change, Refusal> {
         if !(0..=MAX_OVERLAP).contains(&overlap) {
@@ -246,6 +248,7 @@ impl Organization {
         }
         let mut token = self.token_to_edit(id, given_etag)?;
         self.must_be_alive(&token, now)?;
+        own_affair(token.kind, &token.subject, actor, "RotateToken")?;
         let end = Moment(now.0.saturating_add(overlap));
         token.secrets = token
             .secrets
@@ -547,6 +550,26 @@ fn scope_in_words(scope: Option<&TokenScope>) -> String {
             )
         },
     )
+}
+
+/// Whoever holds the secret of a person's token can pass for that person: nobody else
+/// makes one for them, however much they may manage.
+fn own_affair(
+    kind: TokenKind,
+    subject: &UserId,
+    actor: Option<&UserId>,
+    action: &'static str,
+) -> Result<(), Refusal> {
+    match actor {
+        Some(actor) if kind == TokenKind::Member && actor != subject => {
+            Err(Refusal::PermissionDenied {
+                actor: actor.to_string(),
+                action,
+                why: "the secret of a person's token is made by that person".to_owned(),
+            })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn status(token: &Token, status: &'static str, advice: &'static str) -> Refusal {

@@ -237,7 +237,7 @@ impl ProjectService for ProjectRpc {
                 &common,
                 |turn| {
                     turn.organization()
-                        .delete_project(&message.project, &message.etag)
+                        .delete_project(&message.project, &message.etag, turn.now)
                 },
             )
             .await

@@ -1,5 +1,6 @@
 //! `ResourceService`: registered resources and who owns them.
 
+use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -7,11 +8,15 @@ use tonic::{Request, Response, Status};
 
 use super::mutation::{accept, reader};
 use super::{status, to_proto};
+use crate::application::actor::sees_project;
 use crate::application::revision::token;
-use crate::application::{Application, Error, Need, PageRequest, Request as Common, Turn};
+use crate::application::{
+    Actor, Application, Error, Need, PageRequest, Reader, Request as Common, Turn,
+};
 use crate::domain::Refusal;
 use crate::domain::change::{Change, Outcome};
-use crate::domain::organization::{RegisteredResource, ResourceKey};
+use crate::domain::identifiers::ProjectId;
+use crate::domain::organization::{Moment, RegisteredResource, ResourceKey};
 use crate::domain::refusal::{Fault, Violation};
 use crate::domain::resources::NewResource;
 use crate::engine::Snapshot;
@@ -101,6 +106,10 @@ impl ResourceService for ResourceRpc {
             .organization()
             .resource(&message.r#type, &message.id)
             .map_err(|refusal| status::of(refusal.into()))?;
+        let mut sight = Sight::of(&self.application, &snapshot, &reader);
+        if !sight.shows(resource).map_err(status::of)? {
+            return Err(status::of(not_there(&message).into()));
+        }
         Ok(Response::new(v1::GetResourceResponse {
             resource: Some(to_proto::resource(resource)),
             revision: token(snapshot.revision()),
@@ -123,7 +132,8 @@ impl ResourceService for ResourceRpc {
             )
             .await
             .map_err(status::of)?;
-        list(&snapshot, &message)
+        let sight = Sight::of(&self.application, &snapshot, &reader);
+        list(&snapshot, &message, sight)
             .map(Response::new)
             .map_err(status::of)
     }
@@ -236,9 +246,49 @@ impl ResourceService for ResourceRpc {
     }
 }
 
+fn not_there(message: &v1::GetResourceRequest) -> Refusal {
+    Refusal::NotFound {
+        kind: "resource",
+        id: message.id.chars().take(128).collect(),
+    }
+}
+
+/// Which resources the reader may see: those outside of projects, and in projects that
+/// they may see.
+struct Sight<'a> {
+    snapshot: &'a Snapshot,
+    actor: &'a Actor,
+    now: Moment,
+    known: HashMap<ProjectId, bool>,
+}
+
+impl<'a> Sight<'a> {
+    fn of(application: &Application, snapshot: &'a Snapshot, reader: &'a Reader) -> Self {
+        Self {
+            snapshot,
+            actor: &reader.caller.actor,
+            now: application.world().now(),
+            known: HashMap::new(),
+        }
+    }
+
+    fn shows(&mut self, resource: &RegisteredResource) -> Result<bool, Error> {
+        let Some(project) = &resource.project else {
+            return Ok(true);
+        };
+        if let Some(known) = self.known.get(project) {
+            return Ok(*known);
+        }
+        let sees = sees_project(self.snapshot, self.actor, project.as_str(), self.now)?;
+        self.known.insert(project.clone(), sees);
+        Ok(sees)
+    }
+}
+
 fn list(
     snapshot: &Snapshot,
     message: &v1::ListResourcesRequest,
+    mut sight: Sight<'_>,
 ) -> Result<v1::ListResourcesResponse, Error> {
     if message.without_owner && !message.owner.is_empty() {
         return Err(Error::invalid(vec![Violation::new(
@@ -269,7 +319,16 @@ fn list(
         .range(after)
         .map(|(_, resource)| resource)
         .filter(|resource| admits(message, resource));
-    let page = request.take(resources, |resource| {
+    let mut shown = Vec::new();
+    for resource in resources {
+        if shown.len() > request.size {
+            break;
+        }
+        if sight.shows(resource)? {
+            shown.push(resource);
+        }
+    }
+    let page = request.take(shown, |resource| {
         format!("{} {}", resource.key.type_id, resource.key.id)
     });
     Ok(v1::ListResourcesResponse {

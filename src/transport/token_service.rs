@@ -158,6 +158,7 @@ impl TokenService for TokenRpc {
         let changed = self
             .application
             .mutate(&message.organization, need, &common, |turn| {
+                turn.in_person("CreateToken")?;
                 let new = new.clone()?;
                 let (catalog, creator) = (turn.catalog(), turn.actor());
                 turn.organization()
@@ -295,11 +296,13 @@ impl TokenService for TokenRpc {
         let changed = self
             .application
             .mutate(&message.organization, need, &common, |turn| {
+                turn.in_person("RotateToken")?;
                 turn.organization().rotate_token(
                     &message.token,
                     digest,
                     overlap,
                     &message.etag,
+                    turn.actor().as_ref(),
                     turn.now,
                 )
             })

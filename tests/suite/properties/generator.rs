@@ -371,7 +371,7 @@ impl Command {
             }
             Self::ArchiveProject(which) => organization.archive_project(project(*which), ""),
             Self::UnarchiveProject(which) => organization.unarchive_project(project(*which), ""),
-            Self::DeleteProject(which) => organization.delete_project(project(*which), ""),
+            Self::DeleteProject(which) => organization.delete_project(project(*which), "", now),
             Self::SetProjectRoles(where_, who, held) => {
                 let held = roles(held, Place::Project);
                 organization.set_project_roles(
