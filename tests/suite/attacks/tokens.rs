@@ -322,25 +322,37 @@ async fn nobody_gives_by_a_token_more_than_it_may_be_used_for() {
         not_before: None,
         expires_at: Some(crate::tokens::timestamp(3_600_000)),
     });
-    let secret = create(&daemon, request.clone()).await.secret;
+    let made = create(&daemon, request.clone()).await;
+    let secret = made.secret;
 
     let acting = by_token(&secret, roles_of("vic", &["operator"]));
     let refused = daemon.members().set_member_roles(acting).await;
     assert_eq!(reason(&refused.expect_err("wider")), "EXCEEDS_GRANTOR");
 
-    let unlimited = daemon
+    // A token makes no tokens, and does not widen itself.
+    for message in [member_token("ada"), request] {
+        let another = daemon
+            .tokens()
+            .create_token(by_token(&secret, message))
+            .await;
+        let another = another.expect_err("made in person only");
+        assert_eq!(reason(&another), "PERMISSION_DENIED");
+    }
+    let widening = v1::UpdateTokenRequest {
+        organization: ACME.to_owned(),
+        token: made.token.expect("a token").id,
+        update_mask: Some(prost_types::FieldMask {
+            paths: owned(&["scope"]),
+        }),
+        ..Default::default()
+    };
+    let wider = daemon
         .tokens()
-        .create_token(by_token(&secret, member_token("ada")))
+        .update_token(by_token(&secret, widening))
         .await;
-    let unlimited = unlimited.expect_err("wider and longer");
-    assert_eq!(reason(&unlimited), "EXCEEDS_GRANTOR");
-    assert!(unlimited.message().contains("a wider scope"));
-    assert!(unlimited.message().contains("a later end"));
-    let same = daemon
-        .tokens()
-        .create_token(by_token(&secret, request))
-        .await;
-    same.expect("no wider and no longer");
+    let wider = wider.expect_err("wider");
+    assert_eq!(reason(&wider), "EXCEEDS_GRANTOR");
+    assert!(wider.message().contains("a wider scope"));
     let accounts = v1::CreateServiceAccountRequest {
         organization: ACME.to_owned(),
         roles: owned(&["admin"]),
@@ -372,13 +384,13 @@ async fn nobody_gets_hold_of_a_token_that_may_more_than_they() {
     service_account(&daemon, "robot", &["admin"]).await;
     let strong = create(&daemon, of_service_account("robot")).await;
     let strong = strong.token.expect("a token").id;
-    for request in [
-        member_token("ada"),
-        of_service_account("robot"),
-        organization_token(&["viewer"]),
+    for (request, why) in [
+        (member_token("ada"), "PERMISSION_DENIED"),
+        (of_service_account("robot"), "EXCEEDS_GRANTOR"),
+        (organization_token(&["viewer"]), "EXCEEDS_GRANTOR"),
     ] {
         let refused = daemon.tokens().create_token(as_actor("kay", request)).await;
-        assert_eq!(reason(&refused.expect_err("refused")), "EXCEEDS_GRANTOR");
+        assert_eq!(reason(&refused.expect_err("refused")), why);
     }
     let rotation = v1::RotateTokenRequest {
         organization: ACME.to_owned(),
