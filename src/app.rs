@@ -327,7 +327,7 @@ fn courier(settings: &Settings) -> Result<Option<Courier>, AppError> {
         return Ok(None);
     };
     let webhook = Webhook::new(address, &secret_in(file)?)?;
-    Ok(Some(Courier::Webhook(webhook)))
+    Ok(Some(Courier::Webhook(Box::new(webhook))))
 }
 
 /// The secret in a file, without white space around it.

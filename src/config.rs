@@ -23,7 +23,7 @@ pub struct CommandLine {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve checks and team management over gRPC.
-    Serve(Settings),
+    Serve(Box<Settings>),
     /// Work with catalogs: what a product sells, as data.
     #[command(subcommand)]
     Catalog(CatalogCommand),

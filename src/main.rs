@@ -28,7 +28,7 @@ const PROGRESS_SECONDS: u64 = 5;
 
 fn main() -> ExitCode {
     match CommandLine::parse().command {
-        Command::Serve(settings) => serve(settings),
+        Command::Serve(settings) => serve(*settings),
         Command::Catalog(CatalogCommand::Check { folders }) => {
             let faulty = folders.iter().filter(|folder| !check(folder)).count();
             if faulty == 0 {

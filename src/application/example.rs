@@ -5,7 +5,9 @@
 
 use super::actor::{Actor, Caller, Need};
 use super::{Application, Error, Request};
+use crate::domain::change::RecordChange;
 use crate::domain::checks::AskedPermissions;
+use crate::domain::invitations::{NewInvitation, Sender};
 use crate::domain::lifecycle::Founding;
 use crate::domain::members::NewMember;
 use crate::domain::period::Period;
@@ -16,8 +18,9 @@ use crate::domain::roles::NewRole;
 enum Step {
     /// A member with roles on the organization: user, name, roles.
     Member(&'static str, &'static str, &'static [&'static str]),
-    /// A member is suspended.
-    Suspend(&'static str),
+    /// Somebody who is invited and has not accepted: user part of the address, name,
+    /// roles. Nobody is written to.
+    Invite(&'static str, &'static str, &'static [&'static str]),
     /// A project: id, name.
     Project(&'static str, &'static str),
     /// Roles on a project: project, user, roles.
@@ -52,10 +55,7 @@ const EXAMPLES: [Example; 5] = [
         steps: &[
             Step::Member("riley", "Riley Park", &["admin"]),
             Step::Member("morgan", "Morgan Hayes", &["member"]),
-            // The product shows Cameron as PENDING; until there are invitations, a
-            // suspended member is what comes nearest: known, and without rights.
-            Step::Member("cameron", "Cameron Wu", &["member"]),
-            Step::Suspend("cameron"),
+            Step::Invite("cameron", "Cameron Wu", &["member"]),
         ],
     },
     Example {
@@ -174,6 +174,7 @@ impl Application {
     }
 
     async fn take(&self, organization: &str, step: &Step) -> Result<(), Error> {
+        let draw = self.draw_invitation();
         self.mutate(organization, Need::Operator, &request(), |turn| {
             let (state, catalog, now) = (turn.organization(), turn.catalog(), turn.now);
             match step {
@@ -187,7 +188,24 @@ impl Application {
                     };
                     state.add_member(catalog, &new, now)
                 }
-                Step::Suspend(user) => state.suspend_member(catalog, user, "", now),
+                Step::Invite(user, name, roles) => {
+                    let new = NewInvitation {
+                        email: format!("{user}@{organization}.example"),
+                        display_name: (*name).to_owned(),
+                        roles: owned(roles),
+                        ..NewInvitation::default()
+                    };
+                    let sender = Sender {
+                        catalog,
+                        grantor: None,
+                        now,
+                    };
+                    let mut invited = state.create_invitation(sender, &new, &draw)?;
+                    let letter =
+                        |record: &RecordChange| matches!(record, RecordChange::PutNotification(_));
+                    invited.records.retain(|record| !letter(record));
+                    Ok(invited)
+                }
                 Step::Project(id, name) => state.create_project(catalog, id, name, now),
                 Step::ProjectRoles(project, user, roles) => {
                     state.set_project_roles(catalog, project, user, &owned(roles).into(), "", now)

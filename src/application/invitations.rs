@@ -207,7 +207,7 @@ impl Application {
             .ok_or(Refusal::BadLink)
     }
 
-    fn draw_invitation(&self) -> Draw {
+    pub(super) fn draw_invitation(&self) -> Draw {
         Draw {
             id: InvitationId::new(draw_id(self.world(), "inv")),
             nonce: self.world.random(),

@@ -24,7 +24,7 @@ pub enum Courier {
     /// By mail.
     Mailer(Mailer),
     /// To a webhook.
-    Webhook(Webhook),
+    Webhook(Box<Webhook>),
 }
 
 /// A letter was not delivered, as far as can be told.

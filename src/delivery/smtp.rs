@@ -199,7 +199,7 @@ fn text(body: &str) -> SinglePart {
     SinglePart::builder()
         .header(ContentType::TEXT_PLAIN)
         // Any text can be quoted; this is for the compiler.
-        .body(encoded.unwrap_or_else(|body| Body::new(body)))
+        .body(encoded.unwrap_or_else(Body::new))
 }
 
 fn since_1970(moment: Moment) -> Duration {

@@ -252,7 +252,7 @@ async fn invitations_are_listed_by_status_and_address_in_pages() {
             those.into_iter().map(|one| one.id).collect::<Vec<_>>(),
         );
     }
-    assert_eq!(found[&(Pending as i32)], [pending.clone()]);
+    assert_eq!(found[&(Pending as i32)], std::slice::from_ref(&pending));
     assert_eq!(found[&(Expired as i32)], [expired]);
     assert_eq!(found[&(Revoked as i32)], [revoked]);
     assert_eq!(found.values().map(Vec::len).sum::<usize>(), 5);

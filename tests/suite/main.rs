@@ -27,6 +27,7 @@ mod hostile;
 mod invitations;
 mod notifications;
 mod process;
+mod products;
 mod properties;
 mod reasons;
 mod schedules;

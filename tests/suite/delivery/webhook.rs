@@ -101,7 +101,10 @@ async fn listener() -> (TcpListener, Courier) {
     let address = listener.local_addr().expect("an address");
     let address = format!("http://{address}/hooks/team?key=1");
     let webhook = Webhook::new(&address.parse().expect("an address"), SECRET);
-    (listener, Courier::Webhook(webhook.expect("a webhook")))
+    (
+        listener,
+        Courier::Webhook(Box::new(webhook.expect("a webhook"))),
+    )
 }
 
 #[tokio::test]
