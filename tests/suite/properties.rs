@@ -25,7 +25,7 @@ use roster::domain::identifiers::RoleId;
 use roster::domain::lifecycle::found;
 use roster::domain::meaning::{self, Case};
 use roster::domain::members::NewMember;
-use roster::domain::organization::{Organization, Project, ResourceKey, Version};
+use roster::domain::organization::{Moment, Organization, Project, ResourceKey, Version};
 use roster::domain::period::Period;
 use roster::domain::refusal::Refusal;
 use roster::domain::roles::RoleEdit;
@@ -34,10 +34,12 @@ use roster::engine::{CompiledCatalog, Export, RawQuestion, Snapshot, Verdict};
 use serde_json::Value as Json;
 
 use crate::harness::catalogs;
-use generator::{Asked, Command, HOSTILE, Names, PLAIN, Seed, THEN, commands, founding, seeds};
+use generator::{
+    Asked, Command, HOSTILE, MOMENTS, Names, PLAIN, Seed, THEN, commands, founding, seeds,
+};
 
 /// Questions with what was answered.
-type Answered = Vec<(Asked, Verdict)>;
+type Answered = Vec<(Asked, Moment, Verdict)>;
 
 /// Cases for each catalog; `ROSTER_PROPTEST_CASES` multiplies it.
 const CASES: u32 = 16;
@@ -267,8 +269,11 @@ fn follow(
     }
     // What was answered once is answered so for ever, whatever came later.
     for (snapshot, answers) in &before {
-        for (asked, answered) in answers {
-            let raw = asked.raw();
+        for (asked, at, answered) in answers {
+            let raw = RawQuestion {
+                at: *at,
+                ..asked.raw()
+            };
             let question = snapshot.question(&raw).expect("a question");
             let again = snapshot.decide(&question).expect("an answer");
             prop_assert_eq!(
@@ -396,7 +401,7 @@ fn check_answers(
     names: &Names,
     seeds: &[Seed],
     leaves_out: &LeavesOut,
-) -> Result<Vec<(Asked, Verdict)>, TestCaseError> {
+) -> Result<Answered, TestCaseError> {
     let organization = now.organization();
     let catalog = now.catalog().catalog();
     let mut answers = Vec::new();
@@ -404,7 +409,9 @@ fn check_answers(
         .iter()
         .flat_map(|seed| seed.questions(names, organization, catalog))
     {
-        let raw = asked.raw();
+        // At the moment of the change for the most part, and around the ends of what has one.
+        let at = MOMENTS[(asked.user.len() + asked.project.len() + answers.len()) % 4];
+        let raw = RawQuestion { at, ..asked.raw() };
         let question = now.question(&raw).expect("a question");
         let decided = now.decide(&question).expect("an answer");
         let remembered = now.decide(&question).expect("an answer");
@@ -428,10 +435,17 @@ fn check_answers(
         let afresh = scratch.decide(&afresh).expect("an answer");
         prop_assert_eq!(evaluated, afresh, "advanced, from scratch: {:?}", asked);
         let active = organization.members.get(asked.user.as_str());
-        let active = active.is_some_and(|member| member.validity(THEN) == Validity::Active);
+        let active = active.is_some_and(|member| member.validity(at) == Validity::Active);
         prop_assert!(active || evaluated.verdict == Verdict::Deny, "{asked:?}");
-        check_meaning(organization, catalog, &asked, evaluated.verdict, leaves_out)?;
-        answers.push((asked, evaluated.verdict));
+        check_meaning(
+            organization,
+            catalog,
+            &asked,
+            at,
+            evaluated.verdict,
+            leaves_out,
+        )?;
+        answers.push((asked, at, evaluated.verdict));
     }
     Ok(answers)
 }
@@ -440,6 +454,7 @@ fn check_meaning(
     organization: &Organization,
     catalog: &Catalog,
     asked: &Asked,
+    at: Moment,
     answered: Verdict,
     leaves_out: &LeavesOut,
 ) -> Checked {
@@ -463,7 +478,7 @@ fn check_meaning(
         resource_id: &asked.resource_id,
         project: project.map(|project| -> &Project { project }),
         resource_owner: owner,
-        now: THEN,
+        now: at,
     };
     let meant = meaning::allowed(organization, catalog, &case);
     let allowed = answered == Verdict::Allow;

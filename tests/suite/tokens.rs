@@ -844,7 +844,7 @@ async fn each_kind_of_token_needs_its_own_right() {
         ("own", list("", v1::TokenKind::Unspecified), None),
         ("accounts", list("", v1::TokenKind::ServiceAccount), Some(1)),
         ("accounts", list("", v1::TokenKind::Member), None),
-        ("ada", list("", v1::TokenKind::Unspecified), Some(4)),
+        ("ada", list("", v1::TokenKind::Unspecified), Some(3)),
     ] {
         let answer = daemon.tokens().list_tokens(as_actor(actor, request)).await;
         let found = answer.ok().map(|answer| answer.into_inner().tokens.len());

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use roster::domain::Catalog;
 use roster::domain::catalog::{Level, MEMBER_TYPE, ORGANIZATION_TYPE, OWNER_ROLE, PROJECT_TYPE};
 use roster::domain::change::Change;
-use roster::domain::checks::{AskedPermissions, Place};
+use roster::domain::checks::{AskedPermissions, AskedRoles, Place};
+use roster::domain::groups::NewGroup;
 use roster::domain::guardrails::{GuardrailEdit, NewGuardrail};
 use roster::domain::lifecycle::Founding;
 use roster::domain::members::{MemberEdit, NewMember};
@@ -129,6 +130,49 @@ pub(crate) enum Command {
     CreateGuardrail(usize, Rail),
     UpdateGuardrail(usize, Rail),
     DeleteGuardrail(usize),
+    SetMemberPeriod(usize, u8),
+    CreateGroup(usize, Vec<u8>, u8),
+    DeleteGroup(usize),
+    JoinGroup(usize, usize, u8),
+    LeaveGroup(usize, usize),
+    GroupOnProject(usize, usize, Vec<u8>),
+}
+
+/// An hour, in milliseconds.
+const HOUR: i64 = 60 * 60 * 1_000;
+
+/// Moments at which questions are asked: before, at and after the bounds of periods.
+pub(crate) const MOMENTS: [Moment; 4] = [
+    NOW,
+    Moment(NOW.0 + HOUR - 1),
+    Moment(NOW.0 + HOUR),
+    Moment(NOW.0 + 2 * HOUR),
+];
+
+/// A period by number.
+fn period(number: usize) -> Period {
+    let (one, two) = (Some(Moment(NOW.0 + HOUR)), Some(Moment(NOW.0 + 2 * HOUR)));
+    let (not_before, expires_at) = [(None, None), (one, None), (None, one), (one, two)][number % 4];
+    Period {
+        not_before,
+        expires_at,
+    }
+}
+
+/// Roles of which the first counts for a time, for some numbers.
+fn for_a_time(roles: Vec<String>, numbers: &[u8]) -> AskedRoles {
+    let number = numbers
+        .iter()
+        .map(|number| usize::from(*number))
+        .sum::<usize>();
+    let first = roles.first().filter(|_| number.is_multiple_of(3)).cloned();
+    AskedRoles {
+        periods: first
+            .map(|role| (role, period(number / 3)))
+            .into_iter()
+            .collect(),
+        roles,
+    }
 }
 
 /// A question by number; asked of every project and as every user.
@@ -250,6 +294,15 @@ fn command() -> impl Strategy<Value = Command> {
         4 => (0..3_usize, rail()).prop_map(|(which, rail)| Command::CreateGuardrail(which, rail)),
         2 => (0..3_usize, rail()).prop_map(|(which, rail)| Command::UpdateGuardrail(which, rail)),
         2 => (0..3_usize).prop_map(Command::DeleteGuardrail),
+        2 => (user(), any::<u8>()).prop_map(|(user, when)| Command::SetMemberPeriod(user, when)),
+        3 => (0..3_usize, role_numbers(), any::<u8>())
+            .prop_map(|(group, roles, when)| Command::CreateGroup(group, roles, when)),
+        1 => (0..3_usize).prop_map(Command::DeleteGroup),
+        4 => (0..3_usize, user(), any::<u8>())
+            .prop_map(|(group, user, when)| Command::JoinGroup(group, user, when)),
+        1 => (0..3_usize, user()).prop_map(|(group, user)| Command::LeaveGroup(group, user)),
+        3 => (0..3_usize, project(), role_numbers())
+            .prop_map(|(group, project, roles)| Command::GroupOnProject(group, project, roles)),
     ]
 }
 
@@ -339,9 +392,10 @@ impl Command {
             Self::ReinstateMember(who) => {
                 organization.reinstate_member(catalog, user(*who), "", now)
             }
-            Self::SetMemberRoles(who, held) => {
-                let held = roles(held, Place::Organization);
-                organization.set_member_roles(catalog, user(*who), &held.into(), "", now)
+            Self::SetMemberRoles(who, numbers) => {
+                let held = roles(numbers, Place::Organization);
+                let held = for_a_time(held, numbers);
+                organization.set_member_roles(catalog, user(*who), &held, "", now)
             }
             Self::CreateRole(which, rights) => organization.create_role(
                 catalog,
@@ -372,8 +426,8 @@ impl Command {
             Self::ArchiveProject(which) => organization.archive_project(project(*which), ""),
             Self::UnarchiveProject(which) => organization.unarchive_project(project(*which), ""),
             Self::DeleteProject(which) => organization.delete_project(project(*which), "", now),
-            Self::SetProjectRoles(where_, who, held) => {
-                let held = roles(held, Place::Project);
+            Self::SetProjectRoles(where_, who, numbers) => {
+                let held = for_a_time(roles(numbers, Place::Project), numbers);
                 organization.set_project_roles(
                     catalog,
                     project(*where_),
@@ -392,7 +446,7 @@ impl Command {
                 user(*who),
                 &roles(held, Place::Override),
                 &AskedPermissions::default(),
-                Period::ALWAYS,
+                period(held.len() + where_),
                 "",
                 now,
             ),
@@ -402,13 +456,48 @@ impl Command {
                 user(*who),
                 &roles(held, Place::Override),
                 &rights.asked(catalog, Place::Override),
-                Period::ALWAYS,
+                period(held.len() + where_),
                 "",
                 now,
             ),
             Self::RemoveOverride(where_, who) => {
                 organization.remove_project_override(catalog, project(*where_), user(*who), "")
             }
+            Self::SetMemberPeriod(who, when) => {
+                let period = period(usize::from(*when));
+                organization.set_member_period(user(*who), period, "", now)
+            }
+            Self::CreateGroup(group, held, when) => organization.create_group(
+                catalog,
+                &NewGroup {
+                    id: names.guardrails[*group].to_owned(),
+                    display_name: title(*group),
+                    description: String::new(),
+                    roles: roles(held, Place::Organization),
+                    max_token_age: None,
+                    period: period(usize::from(*when)),
+                },
+                now,
+            ),
+            Self::DeleteGroup(group) => organization.delete_group(names.guardrails[*group], ""),
+            Self::JoinGroup(group, who, when) => organization.add_group_member(
+                catalog,
+                names.guardrails[*group],
+                user(*who),
+                period(usize::from(*when)),
+                "",
+                now,
+            ),
+            Self::LeaveGroup(group, who) => {
+                organization.remove_group_member(names.guardrails[*group], user(*who), "")
+            }
+            Self::GroupOnProject(group, where_, held) => organization.set_group_project_roles(
+                catalog,
+                names.guardrails[*group],
+                project(*where_),
+                &roles(held, Place::Project),
+                "",
+            ),
             Self::SetDefaultRoles(who, held) => {
                 let held = roles(held, Place::Project);
                 organization.set_default_roles(catalog, user(*who), &held, "")
