@@ -153,6 +153,15 @@ impl Application {
                         catalog: catalog.to_string(),
                     });
                 };
+                let rules = compiled.catalog();
+                let holders = organization.holders_of_missing_roles(rules).count();
+                if holders > 0 {
+                    tracing::error!(
+                        organization = %id,
+                        holders,
+                        "holds roles that are not there; they grant nothing, give others"
+                    );
+                }
                 let snapshot = Snapshot::compile(Arc::clone(compiled), organization, sequence.0)
                     .map_err(|error| StartError::Compile {
                         organization: id.to_string(),

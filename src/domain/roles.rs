@@ -209,6 +209,27 @@ impl Organization {
         Ok(self.drop_role(&built_in.id, "ResetRole", details))
     }
 
+    /// Members who hold a role that is not there, which grants nothing. No change leads
+    /// to that; data that was brought in another way may.
+    pub fn holders_of_missing_roles<'a>(
+        &'a self,
+        catalog: &'a Catalog,
+    ) -> impl Iterator<Item = &'a Member> + 'a {
+        let missing = |role: &RoleId| self.permissions_of(catalog, role.as_str()).is_none();
+        self.members
+            .values()
+            .map(AsRef::as_ref)
+            .filter(move |member| {
+                let held = member
+                    .roles
+                    .iter()
+                    .chain(member.project_roles.values().flatten())
+                    .chain(member.default_roles.values().flatten());
+                let replaced = member.overrides.values().flat_map(|one| &one.roles);
+                held.chain(replaced).any(missing)
+            })
+    }
+
     fn custom_roles_offered(&self, catalog: &Catalog) -> Result<(), Refusal> {
         match &catalog.team.custom_roles {
             Offer::Always => Ok(()),

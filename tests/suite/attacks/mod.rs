@@ -3,6 +3,7 @@
 //! in the history.
 
 mod audit;
+mod bulk;
 mod combinations;
 mod escalation;
 mod groups;

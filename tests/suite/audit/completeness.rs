@@ -105,7 +105,7 @@ async fn the_new_one(daemon: &Daemon, organization: &str, before: usize, why: &s
 }
 
 #[tokio::test]
-async fn every_change_and_every_refusal_of_one_is_exactly_one_event() {
+async fn a_01_every_change_and_every_refusal_of_one_is_exactly_one_event() {
     let daemon = Daemon::start().await;
     for index in 0..changes("").len() {
         let organization = format!("audited-{index}");

@@ -41,7 +41,7 @@ const SHARED: &str = "shared";
 const OWNER: &str = "owner";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_killed_at_any_moment_keeps_every_acknowledged_write_whole() {
+async fn a_02_a_daemon_killed_at_any_moment_keeps_every_acknowledged_write_whole() {
     let directory = tempfile::tempdir().unwrap();
     let mut random = Random::from_environment();
     let _told = ToldOnFailure(random.0);

@@ -432,7 +432,7 @@ impl Command {
                     catalog,
                     project(*where_),
                     user(*who),
-                    &held.into(),
+                    &held,
                     "",
                     now,
                 )
