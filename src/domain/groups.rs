@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::catalog::{Catalog, Offer};
+use super::catalog::Catalog;
 use super::change::{Change, Event, Outcome, RecordChange, Target};
 use super::checks::{Checks, Place};
 use super::identifiers::GroupId;
@@ -285,15 +285,7 @@ impl Organization {
     }
 
     fn groups_offered(&self, catalog: &Catalog) -> Result<(), Refusal> {
-        match &catalog.team.groups {
-            Offer::Always => Ok(()),
-            Offer::Never => Err(Refusal::NotOffered("groups")),
-            Offer::WithFeature(feature) if self.has_feature(catalog, feature) => Ok(()),
-            Offer::WithFeature(feature) => Err(Refusal::PlanLacksFeature {
-                plan: self.profile.plan.to_string(),
-                feature: feature.clone(),
-            }),
-        }
+        self.offered(catalog, &catalog.team.groups, "groups")
     }
 
     fn group_to_edit(&self, id: &str, given_etag: &str) -> Result<Group, Refusal> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::catalog::{Catalog, Offer};
+use super::catalog::Catalog;
 use super::change::{Change, Event, Outcome, RecordChange, Target};
 use super::checks::Checks;
 use super::identifiers::GuardrailId;
@@ -128,15 +128,7 @@ impl Organization {
     }
 
     fn guardrails_offered(&self, catalog: &Catalog) -> Result<(), Refusal> {
-        match &catalog.team.guardrails {
-            Offer::Always => Ok(()),
-            Offer::Never => Err(Refusal::NotOffered("guardrails")),
-            Offer::WithFeature(feature) if self.has_feature(catalog, feature) => Ok(()),
-            Offer::WithFeature(feature) => Err(Refusal::PlanLacksFeature {
-                plan: self.profile.plan.to_string(),
-                feature: feature.clone(),
-            }),
-        }
+        self.offered(catalog, &catalog.team.guardrails, "guardrails")
     }
 
     fn put_guardrail(&self, mut guardrail: Guardrail, action: &'static str) -> Change {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::catalog::Catalog;
+use super::catalog::{Catalog, Offer};
 use super::change::{Change, Event, Outcome, RecordChange, Target, etag};
 use super::checks::Checks;
 use super::facts;
@@ -174,6 +174,24 @@ impl Organization {
             )],
             outcome: Outcome::Nothing,
         })
+    }
+
+    /// Refuses what the product does not offer, or not on the plan.
+    pub(super) fn offered(
+        &self,
+        catalog: &Catalog,
+        offer: &Offer,
+        what: &'static str,
+    ) -> Result<(), Refusal> {
+        match offer {
+            Offer::Always => Ok(()),
+            Offer::Never => Err(Refusal::NotOffered(what)),
+            Offer::WithFeature(feature) if self.has_feature(catalog, feature) => Ok(()),
+            Offer::WithFeature(feature) => Err(Refusal::PlanLacksFeature {
+                plan: self.profile.plan.to_string(),
+                feature: feature.clone(),
+            }),
+        }
     }
 
     fn check_etag(&self, given: &str) -> Result<(), Refusal> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use unicode_security::skeleton;
 
-use super::catalog::{Catalog, OWNER_ROLE, Offer};
+use super::catalog::{Catalog, OWNER_ROLE};
 use super::change::{Change, Event, Outcome, RecordChange, Target};
 use super::checks::{AskedPermissions, Checks, Place};
 use super::facts::{self, Fact, difference, granted};
@@ -231,15 +231,7 @@ impl Organization {
     }
 
     fn custom_roles_offered(&self, catalog: &Catalog) -> Result<(), Refusal> {
-        match &catalog.team.custom_roles {
-            Offer::Always => Ok(()),
-            Offer::Never => Err(Refusal::NotOffered("custom roles")),
-            Offer::WithFeature(feature) if self.has_feature(catalog, feature) => Ok(()),
-            Offer::WithFeature(feature) => Err(Refusal::PlanLacksFeature {
-                plan: self.profile.plan.to_string(),
-                feature: feature.clone(),
-            }),
-        }
+        self.offered(catalog, &catalog.team.custom_roles, "custom roles")
     }
 
     /// A name must not pass for a built-in role's or another custom role's.

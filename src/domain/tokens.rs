@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::catalog::{ActionIndex, Catalog, Offer};
+use super::catalog::{ActionIndex, Catalog};
 use super::change::{Change, Event, Outcome, RecordChange, Target};
 use super::checks::{Checks, Place};
 use super::identifiers::{ActionId, ProjectId, TokenId, UserId};
@@ -468,18 +468,6 @@ impl Organization {
 
     pub(super) fn service_accounts_offered(&self, catalog: &Catalog) -> Result<(), Refusal> {
         self.offered(catalog, &catalog.team.service_accounts, "service accounts")
-    }
-
-    fn offered(&self, catalog: &Catalog, offer: &Offer, what: &'static str) -> Result<(), Refusal> {
-        match offer {
-            Offer::Always => Ok(()),
-            Offer::Never => Err(Refusal::NotOffered(what)),
-            Offer::WithFeature(feature) if self.has_feature(catalog, feature) => Ok(()),
-            Offer::WithFeature(feature) => Err(Refusal::PlanLacksFeature {
-                plan: self.profile.plan.to_string(),
-                feature: feature.clone(),
-            }),
-        }
     }
 
     fn token_to_edit(&self, id: &str, given_etag: &str) -> Result<Token, Refusal> {

@@ -16,7 +16,7 @@ pub(super) mod sending;
 
 use std::sync::Arc;
 
-use super::catalog::{Catalog, Offer};
+use super::catalog::Catalog;
 use super::change::{Change, Event, Outcome, RecordChange, Target};
 use super::identifiers::InvitationId;
 use super::lifecycle::fresh;
@@ -130,15 +130,7 @@ impl Organization {
     }
 
     fn invitations_offered(&self, catalog: &Catalog) -> Result<(), Refusal> {
-        match &catalog.team.invitations {
-            Offer::Always => Ok(()),
-            Offer::Never => Err(Refusal::NotOffered("invitations")),
-            Offer::WithFeature(feature) if self.has_feature(catalog, feature) => Ok(()),
-            Offer::WithFeature(feature) => Err(Refusal::PlanLacksFeature {
-                plan: self.profile.plan.to_string(),
-                feature: feature.clone(),
-            }),
-        }
+        self.offered(catalog, &catalog.team.invitations, "invitations")
     }
 
     fn pending_invitation(
