@@ -111,7 +111,15 @@ impl Member {
         periods.filter_map(|period| period.next_change(now)).min()
     }
 
-    /// Whether the member holds the same at all times, and only by themself.
+    /// Whether the member holds the same at all times, and only by themself: until the
+    /// record changes, nothing does.
+    pub fn is_steady(&self) -> bool {
+        self.is_plain()
+            && self.period.is_always()
+            && self.overrides.values().all(|held| held.period.is_always())
+    }
+
+    /// Whether roles are held the same at all times, and only by the member themself.
     fn is_plain(&self) -> bool {
         self.groups.is_empty() && self.periods.is_empty()
     }

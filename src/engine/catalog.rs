@@ -1,14 +1,16 @@
 //! A catalog ready to judge: schema, rules and built-in roles, compiled and
 //! strictly validated once and shared by every organization that lives on it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use cedar_policy::{Entity, EntityTypeName, EntityUid, PolicySet, ValidationMode, Validator};
+use cedar_policy::{EntityTypeName, EntityUid, PolicySet, ValidationMode, Validator};
+use cedar_policy_core::ast::Entity;
 
-use super::answers::Answers;
+use super::answers::{Answers, pairs};
 use super::policies::{self, BuildError, CompiledGrants, CompiledPolicy, PermissionsId};
+use super::positions::{Position, PositionNumber, Positions};
 use super::rules::{self, Author, RuleFault};
 use super::{guardrails, schema, vocabulary};
 use crate::domain::Catalog;
@@ -43,6 +45,8 @@ pub struct CompiledCatalog {
     pub(super) rules: Vec<CompiledPolicy>,
     pub(super) roles: HashMap<RoleId, Arc<CompiledGrants>>,
     pub(super) answers: Arc<Answers>,
+    positions: Positions,
+    first_pairs: Vec<u32>,
     pub(super) actions: Vec<ActionVocabulary>,
     pub(super) types: Vec<TypeVocabulary>,
 }
@@ -79,6 +83,8 @@ impl CompiledCatalog {
             actions: action_vocabulary(&catalog),
             types: type_vocabulary(&catalog)?,
             answers: Arc::new(Answers::new(&catalog)),
+            positions: Positions::shared(),
+            first_pairs: pairs(&catalog).0,
             validator,
             schema_text: compiled_schema.text,
             rules: all_rules,
@@ -141,6 +147,31 @@ impl CompiledCatalog {
         Ok(Arc::new(compiled))
     }
 
+    /// The number of the first combination of an action with a type; see [`pairs`].
+    pub(super) fn first_pair(&self, action: ActionIndex) -> u32 {
+        let first = self.first_pairs.get(usize::from(action.0));
+        first.copied().unwrap_or_default()
+    }
+
+    /// The number of a position: the catalog's where nobody can make there be many,
+    /// else among the organization's `own`.
+    pub(super) fn number(
+        &self,
+        position: &Position<'_>,
+        own: &Positions,
+    ) -> Option<PositionNumber> {
+        let mut roles = position.roles.iter().chain(position.project_roles);
+        let few = position.roles.len() <= 1 && position.project_roles.len() <= 1;
+        let shared = few
+            && position.permissions.is_none()
+            && roles.all(|role| self.roles.contains_key(role));
+        if shared {
+            self.positions.number(position).map(PositionNumber::Shared)
+        } else {
+            own.number(position).map(PositionNumber::Own)
+        }
+    }
+
     /// What requests need of an action.
     pub(super) fn action(&self, index: ActionIndex) -> Option<&ActionVocabulary> {
         self.actions.get(usize::from(index.0))
@@ -179,7 +210,13 @@ fn action_vocabulary(catalog: &Catalog) -> Vec<ActionVocabulary> {
             let uid = vocabulary::action(action.id.as_str());
             let group = vocabulary::action(vocabulary::level_group(action.level));
             ActionVocabulary {
-                entity: Entity::new_no_attrs(uid.clone(), [group].into()),
+                entity: Entity::new_with_attr_partial_value(
+                    uid.clone().into(),
+                    [],
+                    HashSet::new(),
+                    [group.into()].into(),
+                    [],
+                ),
                 uid,
             }
         })

@@ -5,13 +5,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use cedar_policy::{Entity, EntityUid, RestrictedExpression};
+use cedar_policy::EntityUid;
+use cedar_policy_core::ast::{Entity, EntityUID, PartialValue, RestrictedExpr, Value};
+use cedar_policy_core::entities::err::EntitiesError;
+use cedar_policy_core::entities::{Entities, NoEntitiesSchema, TCComputation};
+use cedar_policy_core::extensions::Extensions;
+use smol_str::SmolStr;
 
-use super::answers::Position;
 use super::policies::{CompiledPolicy, PermissionsId};
+use super::positions::Position;
 use super::question::Question;
 use super::snapshot::Snapshot;
-use super::values::Pairs;
 use super::vocabulary::{self, ACTION, OVERRIDDEN, USER, role_tag};
 use crate::domain::catalog::{MEMBER_TYPE, ORGANIZATION_TYPE, OWNER_ROLE, PROJECT_TYPE};
 use crate::domain::holdings::Counting;
@@ -22,40 +26,59 @@ use crate::domain::organization::{Member, Moment, Project, RegisteredResource};
 #[error("an entity can't be made: {0}")]
 pub struct EntityError(String);
 
-/// A user as one position shows them: all that policies of roles can see.
-pub(super) fn positioned_user(
-    user: &str,
-    position: &Position<'_>,
-    project: Option<&Project>,
-) -> Result<Entity, EntityError> {
-    let mut parents: HashSet<EntityUid> = position
-        .roles
-        .iter()
-        .map(|role| vocabulary::role(role.as_str()))
-        .collect();
-    if position.owner {
-        parents.insert(vocabulary::role(OWNER_ROLE));
+/// What one position shows of a user: all that policies of roles can see.
+pub(super) struct Prototype {
+    parents: HashSet<EntityUID>,
+    tags: Vec<SmolStr>,
+    overridden: bool,
+}
+
+impl Prototype {
+    /// What that position shows.
+    pub(super) fn of(position: &Position<'_>) -> Self {
+        let roles = position.roles.iter().map(|role| role.as_str());
+        let owner = position.owner.then_some(OWNER_ROLE);
+        let status = vocabulary::status_name(position.validity).map(vocabulary::status);
+        let parents = roles.chain(owner).map(vocabulary::role).chain(status);
+        let tags = position.project_roles.iter().map(role_tag);
+        let spelled_out = position.permissions.map(PermissionsId::tag);
+        Self {
+            parents: parents.map(EntityUID::from).collect(),
+            tags: tags.chain(spelled_out).map(SmolStr::from).collect(),
+            overridden: position.overridden,
+        }
     }
-    parents.extend(vocabulary::status_name(position.validity).map(vocabulary::status));
-    let here = || {
-        project.map(|project| {
-            RestrictedExpression::new_entity_uid(vocabulary::project(project.id.as_str()))
-        })
-    };
-    let overridden = RestrictedExpression::new_set(here().filter(|_| position.overridden));
-    let tags = position
-        .project_roles
-        .iter()
-        .map(role_tag)
-        .chain(position.permissions.map(PermissionsId::tag))
-        .map(|tag| (tag, RestrictedExpression::new_set(here())));
-    Entity::new_with_tags(
-        vocabulary::user(user),
-        [(OVERRIDDEN.to_owned(), overridden)],
-        parents,
-        tags,
-    )
-    .map_err(|error| EntityError(error.to_string()))
+
+    /// The principal of a question, at that position.
+    pub(super) fn stand_in(&self, question: &Question<'_>) -> Entity {
+        let project = question.resource.project;
+        let here = || projects(project.into_iter().map(|project| project.id.as_str()));
+        let overridden = if self.overridden {
+            here()
+        } else {
+            projects(std::iter::empty())
+        };
+        Entity::new_with_attr_partial_value(
+            vocabulary::user(question.principal).into(),
+            [(OVERRIDDEN.into(), overridden)],
+            HashSet::new(),
+            self.parents.clone(),
+            self.tags.iter().map(|tag| (tag.clone(), here())),
+        )
+    }
+}
+
+/// Entities among which every ancestor of each is told, so that Cedar need not look
+/// for ancestors of ancestors: a resource in a project is in the organization too, and
+/// nothing else here lies deeper.
+pub(super) fn closed(entities: Vec<Entity>) -> Result<cedar_policy::Entities, EntitiesError> {
+    let closed = Entities::from_entities(
+        entities,
+        None::<&NoEntitiesSchema>,
+        TCComputation::AssumeAlreadyComputed,
+        Extensions::all_available(),
+    );
+    Ok(closed?.into())
 }
 
 /// How much of the organization the selected policies may look at.
@@ -87,21 +110,12 @@ impl Snapshot {
         selected: &[&CompiledPolicy],
     ) -> Result<Vec<Entity>, EntityError> {
         let reach = reach_of(selected);
-        let mut entities = Vec::with_capacity(3);
-        if let Some(action) = self.catalog().action(question.action) {
-            entities.push(action.entity.clone());
-        }
-        entities.push(self.asked_resource(question)?);
+        let supposedly = || Prototype::of(position).stand_in(question);
         if reach == Reach::Position {
-            if self.organization().members.contains_key(question.principal) {
-                entities.push(positioned_user(
-                    question.principal,
-                    position,
-                    question.resource.project,
-                )?);
-            }
-            return Ok(entities);
+            let member = self.organization().members.get(question.principal);
+            return self.entities_towards(question, member.map(|_| supposedly()));
         }
+        let mut entities = self.entities_towards(question, None)?;
         // A position other than the principal's own: what would be, were there no override.
         let standing = self.standing(question);
         let supposed = *position != standing.position();
@@ -114,9 +128,9 @@ impl Snapshot {
                 continue;
             };
             entities.push(if supposed && user == question.principal {
-                positioned_user(question.principal, position, question.resource.project)?
+                supposedly()
             } else {
-                self.user(member, within, question.at)?
+                self.user(member, within, question.at)
             });
         }
         if let Some(project) = question.resource.project
@@ -125,10 +139,35 @@ impl Snapshot {
             entities.push(self.project(project));
         }
         if self.type_id(question) != ORGANIZATION_TYPE {
-            entities.push(self.organization_entity()?);
+            entities.push(self.organization_entity());
         }
         self.add_named(selected, &mut entities)?;
         Ok(entities)
+    }
+
+    /// The action and the resource of a question, and its principal as it is given.
+    pub(super) fn entities_towards(
+        &self,
+        question: &Question<'_>,
+        user: Option<Entity>,
+    ) -> Result<Vec<Entity>, EntityError> {
+        let mut entities = Vec::with_capacity(3);
+        if let Some(action) = self.catalog().action(question.action) {
+            entities.push(action.entity.clone());
+        }
+        let mut resource = self.asked_resource(question)?;
+        self.complete(&mut resource, question.resource.project);
+        entities.push(resource);
+        entities.extend(user);
+        Ok(entities)
+    }
+
+    /// Tells what the project lies in that a resource lies in.
+    fn complete(&self, resource: &mut Entity, project: Option<&Project>) {
+        if project.is_some() {
+            // What is a parent already stays one.
+            resource.add_indirect_ancestor(self.organization_uid().into());
+        }
     }
 
     /// Adds what policies name and what that lies in, users excepted, as far as it is
@@ -142,12 +181,13 @@ impl Snapshot {
         if named().next().is_none() {
             return Ok(());
         }
-        let mut known: HashSet<EntityUid> = entities.iter().map(Entity::uid).collect();
+        let mut known: HashSet<EntityUID> =
+            entities.iter().map(|entity| entity.uid().clone()).collect();
         let organization = self.organization();
         for uid in named() {
             let id: &str = uid.id().unescaped();
             let mut add = |entity: Entity| {
-                if known.insert(entity.uid()) {
+                if known.insert(entity.uid().clone()) {
                     entities.push(entity);
                 }
             };
@@ -168,7 +208,7 @@ impl Snapshot {
                 }
                 MEMBER_TYPE => {
                     if let Some(member) = organization.members.get(id) {
-                        add(self.member(member)?);
+                        add(self.member(member));
                     }
                 }
                 resource_type => {
@@ -176,9 +216,11 @@ impl Snapshot {
                     let Some(found) = found.filter(|found| self.needs_no_description(found)) else {
                         continue;
                     };
-                    add(self.registered(found)?);
                     let project = found.project.as_ref();
                     let project = project.and_then(|id| organization.projects.get(id.as_str()));
+                    let mut resource = self.registered(found)?;
+                    self.complete(&mut resource, project.map(AsRef::as_ref));
+                    add(resource);
                     if let Some(project) = project {
                         add(self.project(project));
                     }
@@ -194,7 +236,7 @@ impl Snapshot {
         now: Moment,
     ) -> impl Iterator<Item = Result<Entity, EntityError>> + '_ {
         let organization = self.organization();
-        std::iter::once(self.organization_entity())
+        std::iter::once(Ok(self.organization_entity()))
             .chain(
                 organization
                     .projects
@@ -203,8 +245,8 @@ impl Snapshot {
             )
             .chain(organization.members.values().flat_map(move |member| {
                 [
-                    self.user(member, Within::Everywhere, now),
-                    self.member(member),
+                    Ok(self.user(member, Within::Everywhere, now)),
+                    Ok(self.member(member)),
                 ]
             }))
             .chain(
@@ -220,9 +262,9 @@ impl Snapshot {
     pub(super) fn asked_resource(&self, question: &Question<'_>) -> Result<Entity, EntityError> {
         let organization = self.organization();
         match self.type_id(question) {
-            ORGANIZATION_TYPE => self.organization_entity(),
+            ORGANIZATION_TYPE => Ok(self.organization_entity()),
             MEMBER_TYPE => match organization.members.get(question.resource.id) {
-                Some(member) => self.member(member),
+                Some(member) => Ok(self.member(member)),
                 None => Err(EntityError("the member is not on record".to_owned())),
             },
             PROJECT_TYPE => match question.resource.project {
@@ -235,21 +277,47 @@ impl Snapshot {
 
     fn product_resource(&self, question: &Question<'_>) -> Result<Entity, EntityError> {
         let resource = &question.resource;
-        let Some(resource_type) = self.catalog().resource_type(resource.resource_type) else {
+        let uid = EntityUID::from(self.asked_uid(question)?);
+        let parents = [self.parent(resource.project)].into();
+        let owner = resource.owner.map(owner_attribute);
+        if resource.attributes.is_empty() {
+            return Ok(entity(uid, owner, parents));
+        }
+        let owner = resource.owner.map(|owner| {
+            let owner = EntityUID::from(vocabulary::user(owner));
+            ("owner".into(), RestrictedExpr::val(owner))
+        });
+        let attributes = resource.attributes.iter();
+        let attributes = attributes.map(|(name, value)| (name.into(), value.as_ref().clone()));
+        Entity::new(
+            uid,
+            attributes.chain(owner),
+            HashSet::new(),
+            parents,
+            [],
+            Extensions::all_available(),
+        )
+        .map_err(|error| EntityError(error.to_string()))
+    }
+
+    /// The uid of the resource of a question.
+    pub(super) fn asked_uid(&self, question: &Question<'_>) -> Result<EntityUid, EntityError> {
+        let resource_type = self
+            .catalog()
+            .resource_type(question.resource.resource_type);
+        let Some(resource_type) = resource_type else {
             return Err(EntityError("the resource type is unknown".to_owned()));
         };
-        let mut attributes: Pairs = resource.attributes.clone();
-        attributes.extend(resource.owner.map(owner_attribute));
-        let parent = match resource.project {
+        Ok(vocabulary::uid(&resource_type.name, question.resource.id))
+    }
+
+    /// What a resource lies in.
+    fn parent(&self, project: Option<&Project>) -> EntityUID {
+        let parent = match project {
             Some(project) => vocabulary::project(project.id.as_str()),
             None => self.organization_uid(),
         };
-        Entity::new(
-            vocabulary::uid(&resource_type.name, resource.id),
-            attributes.into_iter().collect(),
-            [parent].into(),
-        )
-        .map_err(|error| EntityError(error.to_string()))
+        parent.into()
     }
 
     /// Whether a record alone makes an entity that fits the schema. Where a type
@@ -278,38 +346,27 @@ impl Snapshot {
             Some(project) => vocabulary::project(project.as_str()),
             None => self.organization_uid(),
         };
-        let attributes = resource
-            .owner
-            .iter()
-            .map(|owner| owner_attribute(owner.as_str()))
-            .collect();
-        Entity::new(
-            vocabulary::uid(&resource_type.name, resource.key.id.as_str()),
-            attributes,
-            [parent].into(),
-        )
-        .map_err(|error| EntityError(error.to_string()))
+        let owner = resource.owner.as_ref();
+        Ok(entity(
+            vocabulary::uid(&resource_type.name, resource.key.id.as_str()).into(),
+            owner.map(|owner| owner_attribute(owner.as_str())),
+            [parent.into()].into(),
+        ))
     }
 
     /// A member's user with what they hold within a project or anywhere.
-    fn user(
-        &self,
-        member: &Member,
-        within: Within<'_>,
-        now: Moment,
-    ) -> Result<Entity, EntityError> {
+    fn user(&self, member: &Member, within: Within<'_>, now: Moment) -> Entity {
         let counting = Counting::At(now);
         let organization = self.organization();
         let held = organization.holdings(member, None, counting);
-        let mut parents: HashSet<EntityUid> = held
-            .roles
-            .iter()
-            .map(|role| vocabulary::role(role.as_str()))
+        let owner = organization.is_owner(member.user.as_str());
+        let roles = held.roles.iter().map(|role| role.as_str());
+        let parents = roles
+            .chain(owner.then_some(OWNER_ROLE))
+            .map(vocabulary::role)
+            .chain(vocabulary::status_name(member.validity(now)).map(vocabulary::status))
+            .map(EntityUID::from)
             .collect();
-        if organization.is_owner(member.user.as_str()) {
-            parents.insert(vocabulary::role(OWNER_ROLE));
-        }
-        parents.extend(vocabulary::status_name(member.validity(now)).map(vocabulary::status));
         let mut overridden: Vec<&str> = Vec::new();
         let mut tags: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
         for project in self.projects_of(member, within) {
@@ -329,16 +386,14 @@ impl Snapshot {
                 tags.entry(tag).or_default().insert(id);
             }
         }
-        let projects =
-            |ids: Vec<&str>| RestrictedExpression::new_set(ids.into_iter().map(project_expression));
-        Entity::new_with_tags(
-            vocabulary::user(member.user.as_str()),
-            [(OVERRIDDEN.to_owned(), projects(overridden))],
+        Entity::new_with_attr_partial_value(
+            vocabulary::user(member.user.as_str()).into(),
+            [(OVERRIDDEN.into(), projects(overridden.into_iter()))],
+            HashSet::new(),
             parents,
             tags.into_iter()
-                .map(|(tag, ids)| (tag, projects(ids.into_iter().collect()))),
+                .map(|(tag, ids)| (tag.into(), projects(ids.into_iter()))),
         )
-        .map_err(|error| EntityError(error.to_string()))
     }
 
     /// The projects on which a member may hold something, as far as they are asked for.
@@ -365,48 +420,37 @@ impl Snapshot {
         }
     }
 
-    fn member(&self, member: &Member) -> Result<Entity, EntityError> {
-        let user = RestrictedExpression::new_entity_uid(vocabulary::user(member.user.as_str()));
-        Entity::new(
-            vocabulary::member(member.user.as_str()),
-            [("user".to_owned(), user)].into(),
-            [self.organization_uid()].into(),
+    fn member(&self, member: &Member) -> Entity {
+        let user = EntityUID::from(vocabulary::user(member.user.as_str()));
+        entity(
+            vocabulary::member(member.user.as_str()).into(),
+            Some(("user".into(), Value::from(user).into())),
+            [self.organization_uid().into()].into(),
         )
-        .map_err(|error| EntityError(error.to_string()))
     }
 
     fn project(&self, project: &Project) -> Entity {
-        Entity::new_no_attrs(
-            vocabulary::project(project.id.as_str()),
-            [self.organization_uid()].into(),
+        entity(
+            vocabulary::project(project.id.as_str()).into(),
+            None,
+            [self.organization_uid().into()].into(),
         )
     }
 
-    fn organization_entity(&self) -> Result<Entity, EntityError> {
+    fn organization_entity(&self) -> Entity {
         let plan = self.organization().profile.plan.as_str();
-        let features = self
-            .catalog()
-            .catalog()
-            .plan(plan)
-            .into_iter()
-            .flat_map(|plan| &plan.features);
-        let features = features.map(|feature| RestrictedExpression::new_string(feature.clone()));
-        Entity::new(
-            self.organization_uid(),
+        let catalog = self.catalog().catalog();
+        let features = catalog.plan(plan).into_iter();
+        let features = features.flat_map(|plan| &plan.features);
+        let features = Value::set(features.map(|feature| feature.as_str().into()), None);
+        entity(
+            self.organization_uid().into(),
             [
-                (
-                    "plan".to_owned(),
-                    RestrictedExpression::new_string(plan.to_owned()),
-                ),
-                (
-                    "features".to_owned(),
-                    RestrictedExpression::new_set(features),
-                ),
-            ]
-            .into(),
+                ("plan".into(), Value::from(plan).into()),
+                ("features".into(), features.into()),
+            ],
             HashSet::new(),
         )
-        .map_err(|error| EntityError(error.to_string()))
     }
 
     fn organization_uid(&self) -> EntityUid {
@@ -459,13 +503,22 @@ pub(super) fn reach_of(selected: &[&CompiledPolicy]) -> Reach {
     furthest.unwrap_or(Reach::Position)
 }
 
-fn owner_attribute(owner: &str) -> (String, RestrictedExpression) {
-    (
-        "owner".to_owned(),
-        RestrictedExpression::new_entity_uid(vocabulary::user(owner)),
-    )
+/// An entity whose values are known, without tags.
+fn entity(
+    uid: EntityUID,
+    attributes: impl IntoIterator<Item = (SmolStr, PartialValue)>,
+    parents: HashSet<EntityUID>,
+) -> Entity {
+    Entity::new_with_attr_partial_value(uid, attributes, HashSet::new(), parents, [])
 }
 
-fn project_expression(project: &str) -> RestrictedExpression {
-    RestrictedExpression::new_entity_uid(vocabulary::project(project))
+fn owner_attribute(owner: &str) -> (SmolStr, PartialValue) {
+    let owner = EntityUID::from(vocabulary::user(owner));
+    ("owner".into(), Value::from(owner).into())
+}
+
+/// A set of projects.
+fn projects<'a>(ids: impl Iterator<Item = &'a str>) -> PartialValue {
+    let uids = ids.map(|id| Value::from(EntityUID::from(vocabulary::project(id))));
+    Value::set(uids, None).into()
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use cedar_policy::Context;
 use serde_json::{Value as Json, json};
 
+use super::deciding::EvaluateError;
 use super::policies::PolicySource;
 use super::question::Question;
-use super::snapshot::{EvaluateError, Snapshot};
+use super::snapshot::Snapshot;
 use super::vocabulary;
 use crate::domain::organization::Moment;
 

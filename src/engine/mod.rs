@@ -26,25 +26,30 @@
 
 mod answers;
 mod catalog;
+mod deciding;
 mod entities;
 mod export;
 mod guardrails;
 mod nesting;
 mod policies;
+mod positions;
+mod principals;
 mod question;
 mod reasons;
 mod rules;
 mod schema;
 mod snapshot;
 mod spelled_out;
+mod standing;
 mod tokens;
 mod values;
 mod vocabulary;
 
 pub use catalog::{CatalogError, CompiledCatalog};
+pub use deciding::{Decision, EvaluateError, Verdict};
 pub use export::{CedarRequest, Export, PolicyText};
 pub use policies::PolicySource;
 pub use question::{AskedResource, Question, RawQuestion};
 pub use reasons::{Explanation, Reason, ReasonCode};
 pub use rules::RuleFault;
-pub use snapshot::{CompileError, Decision, EvaluateError, Snapshot, Verdict};
+pub use snapshot::{CompileError, Snapshot};

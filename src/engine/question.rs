@@ -5,6 +5,7 @@
 
 use cedar_policy::RestrictedExpression;
 
+use super::answers::Cell;
 use super::snapshot::Snapshot;
 use super::tokens::{CompiledScope, SCOPE_ATTRIBUTE};
 use super::values::{self, Findings, Pairs};
@@ -53,6 +54,8 @@ pub struct Question<'a> {
     pub(super) action: ActionIndex,
     /// What they ask to do it to.
     pub(super) resource: AskedResource<'a>,
+    /// Where the answer is remembered, if it is.
+    pub(super) cell: Cell,
     /// What is said of the circumstances.
     pub(super) context: Pairs,
     /// Users that attributes or the context name.
@@ -79,9 +82,13 @@ impl Snapshot {
         check_principal(raw, &mut findings);
         let action = self.find_action(raw, &mut findings);
         let resource = self.find_resource(raw, &mut findings);
-        if let (Some((_, action)), Some((resource, resource_type))) = (&action, &resource)
-            && !action.resource_types.contains(&resource.resource_type)
-        {
+        let cell = match (&action, &resource) {
+            (Some((index, action)), Some((resource, _))) => {
+                self.cell(*index, action, resource, raw)
+            }
+            _ => None,
+        };
+        if let (Some((_, action)), Some((_, resource_type)), None) = (&action, &resource, cell) {
             findings.fault(Violation::new(
                 "resource.type",
                 Fault::ActionDoesNotApply,
@@ -104,12 +111,15 @@ impl Snapshot {
             let id = RestrictedExpression::new_string(scope.id.as_str().to_owned());
             (SCOPE_ATTRIBUTE.to_owned(), id)
         }));
-        match (action, resource) {
-            (Some((action, _)), Some((resource, _))) if findings.violations.is_empty() => {
+        match (action, resource, cell) {
+            (Some((action, _)), Some((resource, _)), Some(cell))
+                if findings.violations.is_empty() =>
+            {
                 Ok(Question {
                     principal: raw.principal_id,
                     action,
                     resource,
+                    cell,
                     context,
                     users: findings.users,
                     scope,
@@ -118,6 +128,23 @@ impl Snapshot {
             }
             _ => Err(findings.violations),
         }
+    }
+
+    /// Where the answer is remembered; `None` for an action that does not apply to the type.
+    fn cell(
+        &self,
+        index: ActionIndex,
+        action: &Action,
+        resource: &AskedResource<'_>,
+        raw: &RawQuestion<'_>,
+    ) -> Option<Cell> {
+        let types = action.resource_types.iter();
+        let pairs = types.zip(self.catalog().first_pair(index)..);
+        let owns = resource.owner == Some(raw.principal_id);
+        pairs
+            .into_iter()
+            .find(|(resource_type, _)| **resource_type == resource.resource_type)
+            .map(|(_, pair)| Cell::new(pair, owns))
     }
 
     /// The scope of the token. A token that is unknown or revoked has no scope to

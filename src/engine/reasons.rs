@@ -6,10 +6,11 @@
 
 use cedar_policy::{PolicyId, Response};
 
-use super::answers::Position;
+use super::deciding::{EvaluateError, Verdict, allows, failed_forbids, failed_policy};
 use super::policies::{CompiledPolicy, PolicySource};
+use super::positions::Position;
 use super::question::{AskedResource, Question};
-use super::snapshot::{EvaluateError, Snapshot, Verdict, allows, failed_forbids, failed_policy};
+use super::snapshot::Snapshot;
 use crate::domain::catalog::{Level, OWNER_ROLE};
 use crate::domain::holdings::Counting;
 use crate::domain::identifiers::GuardrailId;
@@ -327,6 +328,7 @@ impl<'a> Question<'a> {
                 owner: Some(self.principal),
                 attributes: self.resource.attributes.clone(),
             },
+            cell: self.cell.owned(),
             context: self.context.clone(),
             users: self.users.clone(),
             scope: self.scope,
