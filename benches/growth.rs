@@ -143,8 +143,8 @@ async fn commit(
 fn member(number: usize) -> Member {
     Member {
         user: UserId::new(format!("user-{number}")),
-        display_name: String::new(),
-        email: String::new(),
+        display_name: String::new().into(),
+        email: String::new().into(),
         status: MemberStatus::Active,
         roles: vec![RoleId::new("viewer")],
         project_roles: Default::default(),

@@ -82,7 +82,7 @@ impl Member {
         // The time of an organization token is the token's, and ends with it.
         let own = Some(&self.period).filter(|_| self.kind != MemberKind::OrganizationToken);
         let end = own
-            .and_then(ends)
+            .and_then(|period| ends(period))
             .into_iter()
             .chain(self.periods.roles.values().filter_map(ends))
             .chain(

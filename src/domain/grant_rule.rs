@@ -14,7 +14,7 @@ use super::holdings::Counting;
 use super::identifiers::{ProjectId, RoleId, TokenId, UserId};
 use super::organization::{
     Group, Invitation, InvitationStatus, Member, MemberKind, MemberStatus, Moment, Organization,
-    Project, RegisteredResource, RolePeriods, Token, Version,
+    Project, RegisteredResource, Token, Version,
 };
 use super::refusal::Refusal;
 use super::rights::{Rights, Where};
@@ -269,7 +269,7 @@ impl Rule<'_> {
             return Ok(());
         }
         let mut stand_in = stand_in(&invitation.roles, &invitation.project_roles);
-        stand_in.overrides.clone_from(&invitation.overrides);
+        stand_in.overrides = invitation.overrides.clone().into();
         let places = self.places([&stand_in].into_iter());
         self.within(self.after, &stand_in, &places, "what the invitation gives")
     }
@@ -539,15 +539,15 @@ fn stand_in(roles: &[RoleId], project_roles: &BTreeMap<ProjectId, Vec<RoleId>>) 
     Member {
         user: UserId::new(""),
         kind: MemberKind::Person,
-        display_name: String::new(),
-        email: String::new(),
+        display_name: Default::default(),
+        email: Default::default(),
         status: MemberStatus::Active,
         roles: roles.to_vec(),
-        project_roles: project_roles.clone(),
-        overrides: BTreeMap::new(),
-        default_roles: BTreeMap::new(),
-        groups: BTreeMap::new(),
-        periods: RolePeriods::default(),
+        project_roles: project_roles.clone().into(),
+        overrides: Default::default(),
+        default_roles: Default::default(),
+        groups: Default::default(),
+        periods: Default::default(),
         period: Default::default(),
         added_by: None,
         joined_at: Moment(0),

@@ -107,7 +107,7 @@ impl Member {
             )
             .chain(self.overrides.values().map(|replaced| &replaced.period))
             .chain(self.groups.values())
-            .chain([&self.period]);
+            .chain([&*self.period]);
         periods.filter_map(|period| period.next_change(now)).min()
     }
 

@@ -10,7 +10,6 @@ use super::identifiers::{OrganizationId, PlanId, UserId};
 use super::organization::{
     Member, MemberKind, MemberStatus, Moment, Organization, Profile, Version,
 };
-use super::period::Period;
 use super::refusal::{Fault, Refusal};
 
 /// What is asked for when an organization is founded.
@@ -77,8 +76,8 @@ pub fn found(
     });
     let owner = Arc::new(Member {
         user: profile.owner.clone(),
-        display_name: founding.owner_display_name.clone(),
-        email: founding.owner_email.clone(),
+        display_name: founding.owner_display_name.clone().into(),
+        email: founding.owner_email.clone().into(),
         status: MemberStatus::Active,
         kind: MemberKind::Person,
         roles: Vec::new(),
@@ -87,7 +86,7 @@ pub fn found(
         default_roles: Default::default(),
         groups: Default::default(),
         periods: Default::default(),
-        period: Period::ALWAYS,
+        period: Default::default(),
         added_by: None,
         joined_at: now,
         last_active_at: None,

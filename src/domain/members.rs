@@ -82,13 +82,14 @@ impl Organization {
         }
         self.check_seat(catalog, Reserved::InvitationsBut(""), now)?;
         let member = Member {
-            display_name: new.display_name.clone(),
-            email: new.email.clone(),
-            period: new.period,
+            display_name: new.display_name.clone().into(),
+            email: new.email.clone().into(),
+            period: new.period.into(),
             periods: RolePeriods {
                 roles: role_periods,
                 ..RolePeriods::default()
-            },
+            }
+            .into(),
             roles,
             ..new_member(self, UserId::new(new.user.as_str()), now)
         };
@@ -115,10 +116,10 @@ impl Organization {
         checks.finish()?;
         let mut member = self.person_to_edit(user, given_etag)?;
         if let Some(name) = &edit.display_name {
-            member.display_name.clone_from(name);
+            member.display_name = name.into();
         }
         if let Some(address) = &edit.email {
-            member.email.clone_from(address);
+            member.email = address.into();
         }
         let edited = [
             ("display_name", edit.display_name.is_some()),
@@ -182,7 +183,7 @@ impl Organization {
         }
         let mut details = vec![("before", span(&member.period)), ("after", span(&period))];
         details.extend(period_details(&period));
-        member.period = period;
+        member.period = period.into();
         Ok(self.put_member(member, "SetMemberPeriod", details))
     }
 
@@ -317,7 +318,7 @@ impl Organization {
         };
         let facts = [("user", self.name_of(user)), ("roles", roles)];
         let notice = Notice {
-            email: member.email.clone(),
+            email: member.email.to_string(),
             user: Some(member.user.clone()),
             invitation: None,
             facts: facts
@@ -539,16 +540,16 @@ pub(super) fn new_member(organization: &Organization, user: UserId, now: Moment)
     Member {
         user,
         kind: MemberKind::Person,
-        display_name: String::new(),
-        email: String::new(),
+        display_name: String::new().into(),
+        email: String::new().into(),
         status: MemberStatus::Active,
         roles: Vec::new(),
-        project_roles: BTreeMap::new(),
-        overrides: BTreeMap::new(),
-        default_roles: BTreeMap::new(),
-        groups: BTreeMap::new(),
-        periods: RolePeriods::default(),
-        period: Period::ALWAYS,
+        project_roles: BTreeMap::new().into(),
+        overrides: BTreeMap::new().into(),
+        default_roles: BTreeMap::new().into(),
+        groups: BTreeMap::new().into(),
+        periods: RolePeriods::default().into(),
+        period: Period::ALWAYS.into(),
         added_by: None,
         joined_at: now,
         last_active_at: None,

@@ -73,7 +73,7 @@ impl Organization {
     /// How people know a user: by name, else by id.
     pub fn name_of(&self, user: &str) -> String {
         match self.members.get(user) {
-            Some(member) if !member.display_name.is_empty() => member.display_name.clone(),
+            Some(member) if !member.display_name.is_empty() => member.display_name.to_string(),
             _ => user.to_owned(),
         }
     }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use smol_str::SmolStr;
 
 use super::catalog::Catalog;
 use super::change::RecordChange;
@@ -25,6 +26,8 @@ pub use super::records::{
     Group, Guardrail, Invitation, InvitationStatus, Notification, NotificationKind, Token,
     TokenKind, TokenScope, TokenSecret, Transfer, TransferTarget,
 };
+use super::seldom::{Empty, Seldom};
+pub use super::team::Members;
 
 /// A moment: milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,7 +53,7 @@ pub struct Organization {
     /// One more with each change.
     pub version: Version,
     /// Members by user; the owner is one of them.
-    pub members: OrdMap<UserId, Arc<Member>>,
+    pub members: Members,
     /// Custom roles, and built-in ones that the organization has edited.
     pub roles: OrdMap<RoleId, Arc<Role>>,
     /// Projects.
@@ -134,26 +137,26 @@ pub struct Member {
     /// What kind of user.
     pub kind: MemberKind,
     /// As people read it; may be empty.
-    pub display_name: String,
+    pub display_name: SmolStr,
     /// Where to reach them; may be empty.
-    pub email: String,
+    pub email: SmolStr,
     /// Whether their rights count.
     pub status: MemberStatus,
     /// Roles on the organization, in the order given. Empty for the owner.
     pub roles: Vec<RoleId>,
     /// Roles given explicitly on single projects; an empty list is an explicit "none".
-    pub project_roles: BTreeMap<ProjectId, Vec<RoleId>>,
+    pub project_roles: Seldom<BTreeMap<ProjectId, Vec<RoleId>>>,
     /// Rights that replace the member's roles inside single projects.
-    pub overrides: BTreeMap<ProjectId, Override>,
+    pub overrides: Seldom<BTreeMap<ProjectId, Override>>,
     /// Default project roles by the ordinal of the first project they apply to,
     /// ascending; see [`Member::roles_on_project`].
-    pub default_roles: BTreeMap<u64, Vec<RoleId>>,
+    pub default_roles: Seldom<BTreeMap<u64, Vec<RoleId>>>,
     /// Groups they are in, and when.
-    pub groups: BTreeMap<GroupId, Period>,
+    pub groups: Seldom<BTreeMap<GroupId, Period>>,
     /// When single roles count that don't always do.
-    pub periods: RolePeriods,
+    pub periods: Seldom<RolePeriods>,
     /// When the membership counts.
-    pub period: Period,
+    pub period: Seldom<Period>,
     /// Who invited or created them; `None` for the operator.
     pub added_by: Option<UserId>,
     /// When the membership began.
@@ -186,6 +189,13 @@ pub struct RolePeriods {
     pub roles: BTreeMap<RoleId, Period>,
     /// Roles given explicitly on single projects.
     pub project_roles: BTreeMap<ProjectId, BTreeMap<RoleId, Period>>,
+}
+
+impl Empty for RolePeriods {
+    const EMPTY: &'static Self = &Self {
+        roles: BTreeMap::new(),
+        project_roles: BTreeMap::new(),
+    };
 }
 
 /// A custom role, or the organization's edition of a built-in one.
@@ -256,7 +266,7 @@ impl Organization {
         Self {
             profile,
             version,
-            members: OrdMap::new(),
+            members: Members::new(),
             roles: OrdMap::new(),
             projects: OrdMap::new(),
             resources: OrdMap::new(),
@@ -289,7 +299,7 @@ impl Organization {
                 self.profile = Arc::clone(profile);
             }
             RecordChange::PutMember(member) => {
-                let before = self.members.insert(member.user.clone(), Arc::clone(member));
+                let before = self.members.insert(Arc::clone(member));
                 let before = before.and_then(|before| before.deadline());
                 self.deadlines.replace(before, member.deadline());
             }

@@ -1,6 +1,7 @@
 //! When something holds: from a moment on, until a moment, or for good.
 
 use super::organization::Moment;
+use super::seldom::Empty;
 
 /// The time in which a grant counts. It begins with `not_before` and has ended at
 /// `expires_at`: the last millisecond that counts is the one before.
@@ -21,6 +22,10 @@ pub enum Phase {
     InForce,
     /// After it.
     Over,
+}
+
+impl Empty for Period {
+    const EMPTY: &'static Self = &Self::ALWAYS;
 }
 
 impl Period {

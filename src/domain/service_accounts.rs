@@ -54,7 +54,7 @@ impl Organization {
         }
         let mut account = new_member(self, UserId::new(new.id.as_str()), now);
         account.kind = MemberKind::ServiceAccount;
-        account.display_name.clone_from(&new.display_name);
+        account.display_name = new.display_name.as_str().into();
         account.roles = roles;
         account.added_by = creator;
         let details = vec![("roles", listed(&account.roles))];
@@ -75,7 +75,7 @@ impl Organization {
         checks.finish()?;
         let mut account = self.service_account_to_edit(id, given_etag)?;
         if let Some(name) = display_name {
-            name.clone_into(&mut account.display_name);
+            account.display_name = name.into();
         }
         Ok(self.put_service_account(account, "UpdateServiceAccount", Vec::new()))
     }

@@ -152,9 +152,9 @@ impl Organization {
         let (subject, membership) = if of_organization {
             let mut member = new_member(self, UserId::new(new.id.as_str()), now);
             member.kind = MemberKind::OrganizationToken;
-            member.display_name.clone_from(&new.display_name);
+            member.display_name = new.display_name.as_str().into();
             member.roles = roles;
-            member.period = new.period;
+            member.period = new.period.into();
             member.added_by.clone_from(&creator);
             let bound = (member.user.clone(), member.membership);
             records.push(RecordChange::PutMember(Arc::new(member)));

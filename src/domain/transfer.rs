@@ -364,8 +364,8 @@ impl Organization {
         Ok(Member {
             user: UserId::new(user),
             kind: MemberKind::Person,
-            display_name: new.display_name.clone(),
-            email: address.to_owned(),
+            display_name: new.display_name.clone().into(),
+            email: address.to_owned().into(),
             status: MemberStatus::Active,
             roles: Vec::new(),
             project_roles: Default::default(),
@@ -373,7 +373,7 @@ impl Organization {
             default_roles: Default::default(),
             groups: Default::default(),
             periods: Default::default(),
-            period: Period::ALWAYS,
+            period: Period::ALWAYS.into(),
             added_by: Some(self.profile.owner.clone()),
             joined_at: now,
             last_active_at: None,
@@ -475,7 +475,7 @@ impl Organization {
         let new_name = if next.display_name.is_empty() {
             next.user.to_string()
         } else {
-            next.display_name.clone()
+            next.display_name.to_string()
         };
         let notices = [&next, &old].map(|member| {
             let mut notice = to_member(member);
@@ -542,7 +542,7 @@ fn bare(member: &Member) -> Member {
         overrides: Default::default(),
         default_roles: Default::default(),
         periods: Default::default(),
-        period: Period::ALWAYS,
+        period: Period::ALWAYS.into(),
         ..member.clone()
     }
 }
@@ -551,10 +551,10 @@ fn to_member(member: &Member) -> Notice {
     let name = if member.display_name.is_empty() {
         member.user.to_string()
     } else {
-        member.display_name.clone()
+        member.display_name.to_string()
     };
     Notice {
-        email: member.email.clone(),
+        email: member.email.to_string(),
         user: Some(member.user.clone()),
         facts: [("user".to_owned(), name)].into(),
         ..Notice::default()

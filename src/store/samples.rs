@@ -78,8 +78,8 @@ pub fn permissions(text: &str) -> Permissions {
 pub fn member(user: &str, text: &str, version: u64) -> Member {
     Member {
         user: UserId::new(user),
-        display_name: text.to_owned(),
-        email: format!("{text}@example.com"),
+        display_name: text.to_owned().into(),
+        email: format!("{text}@example.com").into(),
         status: if version.is_multiple_of(2) {
             MemberStatus::Active
         } else {
@@ -89,7 +89,8 @@ pub fn member(user: &str, text: &str, version: u64) -> Member {
         project_roles: BTreeMap::from([
             (ProjectId::new("p2"), vec![]),
             (ProjectId::new("p1"), vec![RoleId::new("r")]),
-        ]),
+        ])
+        .into(),
         overrides: BTreeMap::from([(
             ProjectId::new("p1"),
             Override {
@@ -98,24 +99,28 @@ pub fn member(user: &str, text: &str, version: u64) -> Member {
                 period: period(-7),
                 set_at: Moment(7),
             },
-        )]),
-        default_roles: BTreeMap::from([(10, vec![RoleId::new("b")]), (9, vec![])]),
+        )])
+        .into(),
+        default_roles: BTreeMap::from([(10, vec![RoleId::new("b")]), (9, vec![])]).into(),
         kind: MemberKind::ServiceAccount,
         groups: BTreeMap::from([
             (GroupId::new(text), period(5)),
             (GroupId::new("g"), Period::ALWAYS),
-        ]),
+        ])
+        .into(),
         periods: RolePeriods {
             roles: BTreeMap::from([(RoleId::new(text), period(6))]),
             project_roles: BTreeMap::from([(
                 ProjectId::new("p1"),
                 BTreeMap::from([(RoleId::new("r"), period(7))]),
             )]),
-        },
+        }
+        .into(),
         period: Period {
             not_before: None,
             expires_at: Some(Moment(i64::MAX)),
-        },
+        }
+        .into(),
         added_by: Some(UserId::new(text)),
         last_active_at: Some(Moment(9)),
         joined_at: Moment(i64::MIN),
@@ -178,11 +183,11 @@ pub fn invitation(id: &str, text: &str, version: u64) -> Invitation {
     let of_member = member(id, text, version);
     Invitation {
         id: InvitationId::new(id),
-        email: of_member.email,
+        email: of_member.email.to_string(),
         display_name: text.to_owned(),
         roles: of_member.roles,
-        project_roles: of_member.project_roles,
-        overrides: of_member.overrides,
+        project_roles: (*of_member.project_roles).clone(),
+        overrides: (*of_member.overrides).clone(),
         period: period(8),
         message: text.to_owned(),
         status: InvitationStatus::Pending,

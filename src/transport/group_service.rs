@@ -12,7 +12,7 @@ use crate::application::{Application, Error, Need, PageRequest, Written};
 use crate::domain::Refusal;
 use crate::domain::change::Outcome;
 use crate::domain::groups::{GroupEdit, NewGroup};
-use crate::domain::identifiers::{GroupId, UserId};
+use crate::domain::identifiers::GroupId;
 use crate::engine::Snapshot;
 use crate::proto::v1;
 use crate::proto::v1::group_service_server::GroupService;
@@ -298,14 +298,10 @@ fn list_members(
     organization.group(&message.group)?;
     let filters = ["group members", &message.organization, &message.group];
     let request = PageRequest::parse(message.page_size, &message.page_token, &filters)?;
-    let after = (
-        Bound::Excluded(UserId::new(request.after.as_str())),
-        Bound::Unbounded,
-    );
     let members = organization
         .members
-        .range(after)
-        .filter_map(|(_, member)| to_proto::group_member(member, &message.group));
+        .after(&request.after)
+        .filter_map(|member| to_proto::group_member(member, &message.group));
     let page = request.take(members, |member| member.user.clone());
     Ok(v1::ListGroupMembersResponse {
         members: page.items,

@@ -7,7 +7,7 @@ use super::to_proto;
 use crate::application::revision::token;
 use crate::application::{Error, PageRequest};
 use crate::domain::catalog::OWNER_ROLE;
-use crate::domain::identifiers::{InvitationId, RoleId, UserId};
+use crate::domain::identifiers::{InvitationId, RoleId};
 use crate::domain::organization::{
     Invitation, InvitationStatus, Member, MemberKind, MemberStatus, Moment, Organization,
 };
@@ -38,8 +38,7 @@ pub fn list(
     let request = PageRequest::parse(message.page_size, &message.page_token, &filters)?;
     let members = organization
         .members
-        .range(beyond(UserId::new(request.after.as_str())))
-        .map(|(_, member)| member)
+        .after(&request.after)
         .filter(|member| member.kind == MemberKind::Person)
         .filter(|member| filter.admits(member, organization))
         .map(Entry::Member);

@@ -12,7 +12,7 @@ use crate::application::revision::token;
 use crate::application::{Application, Error, Need, PageRequest, Request as Common, Turn, Written};
 use crate::domain::Refusal;
 use crate::domain::change::{Change, Outcome};
-use crate::domain::identifiers::{ProjectId, UserId};
+use crate::domain::identifiers::ProjectId;
 use crate::engine::Snapshot;
 use crate::proto::v1;
 use crate::proto::v1::project_service_server::ProjectService;
@@ -479,18 +479,10 @@ fn list_members(
     let project = organization.project(&message.project)?;
     let filters = ["project-members", &message.organization, &message.project];
     let request = PageRequest::parse(message.page_size, &message.page_token, &filters)?;
-    let after = (
-        Bound::Excluded(UserId::new(request.after.as_str())),
-        Bound::Unbounded,
-    );
-    let members = organization
-        .members
-        .range(after)
-        .map(|(_, member)| member)
-        .filter(|member| {
-            !member.roles_on_project(project).is_empty()
-                || member.overrides.contains_key(project.id.as_str())
-        });
+    let members = organization.members.after(&request.after).filter(|member| {
+        !member.roles_on_project(project).is_empty()
+            || member.overrides.contains_key(project.id.as_str())
+    });
     let page = request.take(members, |member| member.user.to_string());
     Ok(v1::ListProjectMembersResponse {
         members: page

@@ -1,6 +1,5 @@
 //! `ServiceAccountService`: members that are machines.
 
-use std::ops::Bound;
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
@@ -10,7 +9,6 @@ use super::{from_proto, status, to_proto};
 use crate::application::revision::token;
 use crate::application::{Application, Error, Need, PageRequest, Written};
 use crate::domain::change::Outcome;
-use crate::domain::identifiers::UserId;
 use crate::domain::organization::MemberKind;
 use crate::domain::service_accounts::NewServiceAccount;
 use crate::engine::Snapshot;
@@ -192,15 +190,10 @@ fn list(
 ) -> Result<v1::ListServiceAccountsResponse, Error> {
     let filters = ["service-accounts", &message.organization];
     let request = PageRequest::parse(message.page_size, &message.page_token, &filters)?;
-    let after = (
-        Bound::Excluded(UserId::new(request.after.as_str())),
-        Bound::Unbounded,
-    );
     let accounts = snapshot
         .organization()
         .members
-        .range(after)
-        .map(|(_, member)| member)
+        .after(&request.after)
         .filter(|member| member.kind == MemberKind::ServiceAccount);
     let page = request.take(accounts, |account| account.user.to_string());
     Ok(v1::ListServiceAccountsResponse {

@@ -49,7 +49,7 @@ pub fn group(group: &Group) -> v1::Group {
 pub fn group_member(member: &Member, group: &str) -> Option<v1::GroupMember> {
     member.groups.get(group).map(|held| v1::GroupMember {
         user: member.user.to_string(),
-        display_name: member.display_name.clone(),
+        display_name: member.display_name.to_string(),
         status: member_status(member.status).into(),
         period: period(held),
         etag: etag(member.version),
@@ -163,8 +163,8 @@ pub fn transfer(transfer: &Transfer) -> v1::Transfer {
 pub fn member(member: &Member, owner: bool) -> v1::Member {
     v1::Member {
         user: member.user.to_string(),
-        display_name: member.display_name.clone(),
-        email: member.email.clone(),
+        display_name: member.display_name.to_string(),
+        email: member.email.to_string(),
         status: member_status(member.status).into(),
         roles: ids(&member.roles),
         owner,
@@ -400,7 +400,7 @@ pub fn api_token(token: &Token, dead: Option<DeadToken>, last_use: Option<Moment
 pub fn service_account(account: &Member) -> v1::ServiceAccount {
     v1::ServiceAccount {
         id: account.user.to_string(),
-        display_name: account.display_name.clone(),
+        display_name: account.display_name.to_string(),
         status: member_status(account.status).into(),
         roles: ids(&account.roles),
         created_by: shown_user(account.added_by.as_ref()),

@@ -698,7 +698,9 @@ async fn a_group_of_very_many_is_emptied_before_it_is_deleted_and_expires_in_tur
         let many = (0..=10_000).map(|number| {
             RecordChange::PutMember(Arc::new(Member {
                 user: UserId::new(format!("m{number}")),
-                groups: [(GroupId::new("crowd"), Period::ALWAYS)].into(),
+                groups: [(GroupId::new("crowd"), Period::ALWAYS)]
+                    .into_iter()
+                    .collect(),
                 ..(**bea).clone()
             }))
         });

@@ -298,7 +298,8 @@ fn check_state(next: &Organization, before: &Organization, catalog: &Catalog) ->
     let known = |role: &RoleId| {
         catalog.role(role.as_str()).is_some() || next.roles.contains_key(role.as_str())
     };
-    for (user, member) in &next.members {
+    for member in next.members.values() {
+        let user = &member.user;
         prop_assert_eq!(user, &member.user);
         prop_assert!(member.version <= next.version && member.membership <= member.version);
         let here = member.project_roles.keys().chain(member.overrides.keys());

@@ -262,7 +262,7 @@ fn check_references(organization: &Organization, catalog: &roster::domain::Catal
         }
     }
     for token in organization.tokens.values() {
-        let subject = organization.members.get(&token.subject);
+        let subject = organization.members.get(token.subject.as_str());
         let subject = subject.expect("the subject of a token is there");
         assert_eq!(subject.membership, token.membership);
     }
@@ -273,7 +273,9 @@ fn check(daemon: &Daemon, told_before: usize, told: usize) {
     let snapshot = daemon.application.find(ACME).expect("it is there");
     let organization = snapshot.organization();
     let catalog = snapshot.catalog().catalog();
-    let owner = organization.members.get(&organization.profile.owner);
+    let owner = organization
+        .members
+        .get(organization.profile.owner.as_str());
     let owner = owner.expect("the owner is a member");
     assert_eq!(owner.status, MemberStatus::Active);
     assert_eq!(owner.kind, MemberKind::Person);

@@ -15,7 +15,6 @@ use crate::domain::identifiers::{ProjectId, UserId};
 use crate::domain::members::listed;
 use crate::domain::organization::{
     Invitation, InvitationStatus, Member, MemberKind, MemberStatus, Moment, Organization, Override,
-    RolePeriods,
 };
 use crate::domain::period::Phase;
 use crate::domain::refusal::{DeadLink, Fault, Refusal};
@@ -110,11 +109,11 @@ impl Organization {
         Member {
             user: UserId::new(by.user.as_str()),
             kind: MemberKind::Person,
-            display_name: display_name.clone(),
-            email: by.email.clone(),
+            display_name: display_name.clone().into(),
+            email: by.email.clone().into(),
             status: MemberStatus::Active,
             roles: invitation.roles.clone(),
-            project_roles: self.still_there(&invitation.project_roles),
+            project_roles: self.still_there(&invitation.project_roles).into(),
             overrides: self
                 .still_there(&invitation.overrides)
                 .into_iter()
@@ -128,10 +127,10 @@ impl Organization {
                     )
                 })
                 .collect(),
-            default_roles: BTreeMap::new(),
-            groups: BTreeMap::new(),
-            periods: RolePeriods::default(),
-            period: invitation.period,
+            default_roles: Default::default(),
+            groups: Default::default(),
+            periods: Default::default(),
+            period: invitation.period.into(),
             added_by: invitation.invited_by.clone(),
             joined_at: now,
             last_active_at: None,

@@ -114,9 +114,9 @@ fn every_kind_and_status_and_every_missing_part_round_trips() {
             kind,
             added_by: None,
             last_active_at: None,
-            groups: BTreeMap::new(),
-            periods: RolePeriods::default(),
-            period: Period::ALWAYS,
+            groups: BTreeMap::new().into(),
+            periods: RolePeriods::default().into(),
+            period: Period::ALWAYS.into(),
             ..samples::member("u", "text", 1)
         });
     }

@@ -185,7 +185,12 @@ async fn r_06_a_role_that_is_gone_grants_nothing() {
     daemon.stop().await;
     let dangling = Member {
         roles: vec![RoleId::new("gone")],
-        ..(*organization.members["ann"]).clone()
+        ..organization
+            .members
+            .get("ann")
+            .expect("a member")
+            .as_ref()
+            .clone()
     };
     let commit = Commit {
         organization: id,

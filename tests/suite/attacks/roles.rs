@@ -117,7 +117,7 @@ async fn r_02_of_giving_and_deleting_a_role_at_once_one_wins_and_nothing_dangles
         assert_ne!(given.is_ok(), deleted.is_ok(), "{given:?} {deleted:?}");
         let snapshot = daemon.application.find(ACME).expect("the organization");
         let organization = snapshot.organization();
-        let held = &organization.members["ann"].roles;
+        let held = &organization.members.get("ann").expect("a member").roles;
         let known = |id: &str| organization.roles.contains_key(id) || id == "gardener";
         assert!(held.iter().all(|role| known(role.as_str())), "{held:?}");
         daemon

@@ -115,7 +115,7 @@ impl<'a> From<&'a Member> for Member1<'a> {
                 .iter()
                 .map(|(group, period)| (borrowed(group.as_str()), stored_period(period)))
                 .collect(),
-            periods: (&member.periods).into(),
+            periods: (&*member.periods).into(),
             period: stored_period(&member.period),
             added_by: member.added_by.as_ref().map(|id| borrowed(id.as_str())),
             joined_at: member.joined_at.0,
@@ -135,15 +135,15 @@ impl From<Member1<'_>> for Member {
                 MemberKind1::ServiceAccount => MemberKind::ServiceAccount,
                 MemberKind1::OrganizationToken => MemberKind::OrganizationToken,
             },
-            display_name: stored.display_name.into_owned(),
-            email: stored.email.into_owned(),
+            display_name: stored.display_name.into_owned().into(),
+            email: stored.email.into_owned().into(),
             status: match stored.status {
                 Status1::Active => MemberStatus::Active,
                 Status1::Suspended => MemberStatus::Suspended,
             },
             roles: role_ids(stored.roles),
-            project_roles: project_roles(stored.project_roles),
-            overrides: overrides(stored.overrides),
+            project_roles: project_roles(stored.project_roles).into(),
+            overrides: overrides(stored.overrides).into(),
             default_roles: stored
                 .default_roles
                 .into_iter()
@@ -154,8 +154,8 @@ impl From<Member1<'_>> for Member {
                 .into_iter()
                 .map(|(group, held)| (GroupId::new(group), period(held)))
                 .collect(),
-            periods: stored.periods.into(),
-            period: period(stored.period),
+            periods: RolePeriods::from(stored.periods).into(),
+            period: period(stored.period).into(),
             added_by: stored.added_by.map(UserId::new),
             joined_at: Moment(stored.joined_at),
             last_active_at: stored.last_active_at.map(Moment),
