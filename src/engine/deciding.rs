@@ -225,6 +225,15 @@ impl Snapshot {
         }
         until
     }
+
+    /// Ids of the policies that a question is asked with: those whose scope can match.
+    pub fn policies_asked(&self, question: &Question<'_>) -> Vec<String> {
+        let standing = self.standing(question);
+        let selected = self.select(question, &standing.position());
+        let ids = selected.iter().map(|policy| policy.policy.id().to_string());
+        ids.collect()
+    }
+
     /// The policies whose scope can match.
     pub(super) fn select<'a>(
         &'a self,
@@ -273,6 +282,7 @@ impl Snapshot {
         }
         selected
     }
+
     /// Whether the answer is the same for everybody in the position: no policy that
     /// can match looks at anything else, nor does one that was left out because it
     /// is about another user.
@@ -291,6 +301,7 @@ impl Snapshot {
                 .filter(|guardrail| stands_in_scope(guardrail, position))
                 .all(|guardrail| guardrail.depends_on_position_only)
     }
+
     /// Asks Cedar.
     pub(super) fn ask(
         &self,
