@@ -36,6 +36,7 @@ pub mod rights;
 pub mod roles;
 pub mod seats;
 pub mod service_accounts;
+pub mod soundness;
 pub mod templates;
 pub mod text;
 pub mod token_standing;
