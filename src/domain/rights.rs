@@ -66,7 +66,9 @@ impl Rights {
                 .extend(all.filter(of_level));
         }
         for (when, named) in &permissions.actions {
-            let unknown = named.iter().filter(|id| catalog.action(id.as_str()).is_none());
+            let unknown = named
+                .iter()
+                .filter(|id| catalog.action(id.as_str()).is_none());
             let unknown = unknown.map(|id| (level, id.to_string()));
             self.unknown.extend(unknown);
             let closed = catalog.closure(named).into_iter().filter(of_level);

@@ -28,12 +28,20 @@ impl Organization {
                 let mut members = self.members.values();
                 members.find_map(|member| reader.of_member(member))
             })
-            .or_else(|| self.groups.values().find_map(|group| reader.of_group(group)))
+            .or_else(|| {
+                self.groups
+                    .values()
+                    .find_map(|group| reader.of_group(group))
+            })
             .or_else(|| {
                 let mut invitations = self.invitations.values();
                 invitations.find_map(|invitation| reader.of_invitation(invitation))
             })
-            .or_else(|| self.tokens.values().find_map(|token| reader.of_token(token)))
+            .or_else(|| {
+                self.tokens
+                    .values()
+                    .find_map(|token| reader.of_token(token))
+            })
     }
 
     /// The first thing that is wrong after changes to an organization that was sound;
@@ -119,14 +127,19 @@ impl Reader<'_> {
     }
 
     fn of_token(&self, token: &Token) -> Option<String> {
-        let scope = token.scope.as_ref().filter(|_| token.revoked_at.is_none())?;
+        let scope = token
+            .scope
+            .as_ref()
+            .filter(|_| token.revoked_at.is_none())?;
         self.missing_action(scope.actions.iter())
             .map(|missing| format!("token `{}` is for {missing}", token.id))
     }
 
     fn missing_role<'a>(&self, mut roles: impl Iterator<Item = &'a RoleId>) -> Option<String> {
         let known = |role: &RoleId| {
-            let permissions = self.organization.permissions_of(self.catalog, role.as_str());
+            let permissions = self
+                .organization
+                .permissions_of(self.catalog, role.as_str());
             permissions.is_some()
         };
         let missing = roles.find(|role| !known(role))?;
@@ -136,15 +149,18 @@ impl Reader<'_> {
     fn missing_in(&self, permissions: &Permissions) -> Option<String> {
         let mut circumstances = permissions.actions.keys();
         let condition = circumstances.find_map(|when| match when {
-            When::Condition(id) if self.catalog.condition(id).is_none() => {
-                Some(format!("something under condition `{id}`, which is not there"))
-            }
+            When::Condition(id) if self.catalog.condition(id).is_none() => Some(format!(
+                "something under condition `{id}`, which is not there"
+            )),
             When::Condition(_) | When::Always | When::Own => None,
         });
         condition.or_else(|| self.missing_action(permissions.actions.values().flatten()))
     }
 
-    fn missing_action<'a>(&self, mut actions: impl Iterator<Item = &'a ActionId>) -> Option<String> {
+    fn missing_action<'a>(
+        &self,
+        mut actions: impl Iterator<Item = &'a ActionId>,
+    ) -> Option<String> {
         let missing = actions.find(|action| self.catalog.action(action.as_str()).is_none())?;
         Some(format!("action `{missing}`, which is not there"))
     }

@@ -114,7 +114,11 @@ impl HealthRpc {
         let mut readiness = self.readiness.clone();
         let stopped = async move {
             // An error means that serving has ended, which is the same.
-            drop(readiness.wait_for(|now| *now == Readiness::NotServing).await);
+            drop(
+                readiness
+                    .wait_for(|now| *now == Readiness::NotServing)
+                    .await,
+            );
         };
         let told = WatchStream::new(self.unsound.clone())
             .map(|unsound| {

@@ -491,6 +491,13 @@ pub async fn ownerless() -> Daemon {
     let daemon = Daemon::start_on(Arc::clone(&store) as _).await;
     found_qoc(&daemon, ACME).await;
     found_qoc(&daemon, "sound").await;
+    lose_the_owner(&daemon, ACME).await;
+    daemon.stop().await;
+    Daemon::start_on(store as _).await
+}
+
+/// Takes the owner's membership away, past every rule.
+pub async fn lose_the_owner(daemon: &Daemon, organization: &str) {
     let request = Common {
         caller: Caller {
             name: "test".to_owned(),
@@ -503,7 +510,7 @@ pub async fn ownerless() -> Daemon {
     };
     let broken = daemon
         .application
-        .mutate(ACME, Need::Operator, &request, |_| {
+        .mutate(organization, Need::Operator, &request, |_| {
             Ok(Change {
                 records: vec![RecordChange::DeleteMember(UserId::new("owner"))],
                 events: vec![Event::done("Test", Target::new("Test", "test"), Vec::new())],
@@ -512,8 +519,6 @@ pub async fn ownerless() -> Daemon {
         })
         .await;
     broken.expect("no rule is asked");
-    daemon.stop().await;
-    Daemon::start_on(store as _).await
 }
 
 #[tokio::test]
