@@ -498,6 +498,12 @@ pub async fn ownerless() -> Daemon {
 
 /// Takes the owner's membership away, past every rule.
 pub async fn lose_the_owner(daemon: &Daemon, organization: &str) {
+    let records = vec![RecordChange::DeleteMember(UserId::new("owner"))];
+    past_every_rule(daemon, organization, records).await;
+}
+
+/// Changes records as no request could.
+pub async fn past_every_rule(daemon: &Daemon, organization: &str, records: Vec<RecordChange>) {
     let request = Common {
         caller: Caller {
             name: "test".to_owned(),
@@ -512,7 +518,7 @@ pub async fn lose_the_owner(daemon: &Daemon, organization: &str) {
         .application
         .mutate(organization, Need::Operator, &request, |_| {
             Ok(Change {
-                records: vec![RecordChange::DeleteMember(UserId::new("owner"))],
+                records: records.clone(),
                 events: vec![Event::done("Test", Target::new("Test", "test"), Vec::new())],
                 outcome: Outcome::Nothing,
             })

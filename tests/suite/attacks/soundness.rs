@@ -1,11 +1,16 @@
 //! Organizations that are found without an owner, or that name what is not there:
 //! health tells of them until they are repaired.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use roster::domain::change::RecordChange;
-use roster::domain::identifiers::{OrganizationId, RoleId};
-use roster::domain::organization::{Member, Moment};
+use roster::domain::identifiers::{ActionId, OrganizationId, PlanId, RoleId, UserId};
+use roster::domain::organization::{
+    Group, Invitation, Member, Moment, Override, Profile, Role, Token, TokenScope,
+};
+use roster::domain::period::Period;
+use roster::domain::permissions::{Permissions, When};
 use roster::proto::v1;
 use roster::store::memory::MemoryStore;
 use roster::store::{Commit, HistoryEvent, Store};
@@ -16,7 +21,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use super::ACME;
-use super::owners::ownerless;
+use super::owners::{ownerless, past_every_rule};
 use crate::harness::{Daemon, owned, question};
 
 fn of(service: &str) -> HealthCheckRequest {
@@ -170,6 +175,184 @@ async fn o_14_an_owner_who_goes_missing_under_way_is_told_of_at_once() {
     super::owners::lose_the_owner(&daemon, ACME).await;
     is_told_unsound(&daemon).await;
     daemon.stop().await;
+}
+
+#[tokio::test]
+async fn r_06_whatever_record_comes_to_name_what_is_not_there_is_told_of_at_once() {
+    let daemon = super::team_on_plan("greenhouse", "commercial").await;
+    daemon.project(ACME, "north").await;
+    daemon.add(ACME, "ann", &["gardener"]).await;
+    daemon.group("crew", &["gardener"]).await;
+    super::invited(&daemon, "ivy@x.example", &["gardener"]).await;
+    let role = v1::CreateRoleRequest {
+        organization: ACME.to_owned(),
+        role_id: "helper".to_owned(),
+        display_name: "Helper".to_owned(),
+        ..Default::default()
+    };
+    daemon.roles().create_role(role).await.expect("a role");
+    daemon.add(ACME, "hal", &["helper"]).await;
+    let scoped = v1::CreateTokenRequest {
+        scope: Some(v1::TokenScope {
+            actions: owned(&["WaterBed"]),
+            ..Default::default()
+        }),
+        ..crate::tokens::member_token("ann")
+    };
+    crate::tokens::create(&daemon, scoped).await;
+
+    for change in damaging(&daemon) {
+        assert_eq!(integrity(&daemon).await, ServingStatus::Serving);
+        past_every_rule(&daemon, ACME, vec![change.damage.clone()]).await;
+        assert_eq!(
+            integrity(&daemon).await,
+            ServingStatus::NotServing,
+            "{:?}",
+            change.damage
+        );
+        past_every_rule(&daemon, ACME, vec![change.repair]).await;
+        assert_eq!(
+            integrity(&daemon).await,
+            ServingStatus::Serving,
+            "{:?}",
+            change.damage
+        );
+    }
+    daemon.stop().await;
+}
+
+/// A record as it must not be, and as it was.
+struct Damaging {
+    damage: RecordChange,
+    repair: RecordChange,
+}
+
+/// Every way in which a sound organization can be made to name what is not there.
+fn damaging(daemon: &Daemon) -> Vec<Damaging> {
+    let snapshot = daemon.application.find(ACME).expect("the organization");
+    let organization = snapshot.organization();
+    let gone = || vec![RoleId::new("gone")];
+    let unknown = || Permissions {
+        actions: BTreeMap::from([(When::Always, BTreeSet::from([ActionId::new("Gone")]))]),
+        ..Permissions::default()
+    };
+    let conditional = Permissions {
+        actions: BTreeMap::from([(When::Condition("gone".to_owned()), BTreeSet::new())]),
+        ..Permissions::default()
+    };
+    let north = || organization.projects["north"].id.clone();
+    let replaced = |roles, permissions| {
+        let replaced = Override {
+            roles,
+            permissions,
+            period: Period::ALWAYS,
+            set_at: Moment(0),
+        };
+        BTreeMap::from([(north(), replaced)])
+    };
+    let mut all = Vec::new();
+
+    let ann = &organization.members["ann"];
+    let member = |change: &dyn Fn(&mut Member)| {
+        let mut damaged = (**ann).clone();
+        change(&mut damaged);
+        Damaging {
+            damage: RecordChange::PutMember(Arc::new(damaged)),
+            repair: RecordChange::PutMember(Arc::clone(ann)),
+        }
+    };
+    all.push(member(&|ann| ann.roles = gone()));
+    all.push(member(&|ann| {
+        ann.project_roles = BTreeMap::from([(north(), gone())])
+    }));
+    all.push(member(&|ann| {
+        ann.default_roles = BTreeMap::from([(0, gone())])
+    }));
+    all.push(member(&|ann| {
+        ann.overrides = replaced(gone(), Permissions::default())
+    }));
+    all.push(member(&|ann| {
+        ann.overrides = replaced(Vec::new(), unknown())
+    }));
+
+    let crew = &organization.groups["crew"];
+    for damaged in [
+        Group {
+            roles: gone(),
+            ..(**crew).clone()
+        },
+        Group {
+            project_roles: BTreeMap::from([(north(), gone())]),
+            ..(**crew).clone()
+        },
+    ] {
+        all.push(Damaging {
+            damage: RecordChange::PutGroup(Arc::new(damaged)),
+            repair: RecordChange::PutGroup(Arc::clone(crew)),
+        });
+    }
+
+    let invitation = organization.invitations.values().next().expect("one");
+    for damaged in [
+        Invitation {
+            roles: gone(),
+            ..(**invitation).clone()
+        },
+        Invitation {
+            overrides: replaced(Vec::new(), unknown()),
+            ..(**invitation).clone()
+        },
+    ] {
+        all.push(Damaging {
+            damage: RecordChange::PutInvitation(Arc::new(damaged)),
+            repair: RecordChange::PutInvitation(Arc::clone(invitation)),
+        });
+    }
+
+    let helper = &organization.roles["helper"];
+    for permissions in [unknown(), conditional] {
+        all.push(Damaging {
+            damage: RecordChange::PutRole(Arc::new(Role {
+                permissions,
+                ..(**helper).clone()
+            })),
+            repair: RecordChange::PutRole(Arc::clone(helper)),
+        });
+    }
+    all.push(Damaging {
+        damage: RecordChange::DeleteRole(helper.id.clone()),
+        repair: RecordChange::PutRole(Arc::clone(helper)),
+    });
+
+    let token = organization.tokens.values().next().expect("one");
+    all.push(Damaging {
+        damage: RecordChange::PutToken(Arc::new(Token {
+            scope: Some(TokenScope {
+                actions: BTreeSet::from([ActionId::new("Gone")]),
+                ..TokenScope::default()
+            }),
+            ..(**token).clone()
+        })),
+        repair: RecordChange::PutToken(Arc::clone(token)),
+    });
+
+    let profile = &organization.profile;
+    for damaged in [
+        Profile {
+            owner: UserId::new("nobody"),
+            ..(**profile).clone()
+        },
+        Profile {
+            plan: PlanId::new("gone"),
+            ..(**profile).clone()
+        },
+    ] {
+        all.push(Damaging {
+            damage: RecordChange::PutProfile(Arc::new(damaged)),
+            repair: RecordChange::PutProfile(Arc::clone(profile)),
+        });
+    }
+    all
 }
 
 #[tokio::test]
