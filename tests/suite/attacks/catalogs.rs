@@ -611,6 +611,18 @@ async fn r_09_an_edited_role_that_its_catalog_has_lost_stays_as_it_is_stored() {
 }
 
 #[tokio::test]
+async fn r_09_a_row_that_takes_the_id_of_a_custom_role_changes_nobody() {
+    let (daemon, store) = nursery().await;
+    custom_role(&daemon, "planter", &["HarvestBed"]).await;
+    daemon.add(ACME, "gina", &["planter"]).await;
+    let before = allowed(&daemon).await;
+    let daemon = again(daemon, &store, PLANTERS).await;
+    assert_eq!(integrity(&daemon).await, ServingStatus::Serving);
+    assert_eq!(allowed(&daemon).await, before);
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn r_09_without_its_catalog_nothing_starts_and_nothing_is_lost() {
     let (daemon, store) = nursery().await;
     gardeners(&daemon).await;
