@@ -48,7 +48,9 @@ fn main() {
         Snapshot::compile(Arc::clone(&catalog), organization, 1).expect("it compiles")
     };
     let (large, small) = (compiled("large", large), compiled("small", small));
-    let users: Vec<String> = (0..MEMBERS).map(|number| format!("user-{number}")).collect();
+    let users: Vec<String> = (0..MEMBERS)
+        .map(|number| format!("user-{number}"))
+        .collect();
     for (number, user) in users.iter().enumerate() {
         let project = if number % 2 == 0 { "project-0" } else { "" };
         assert_eq!(decided(&large, question(user, project)), Verdict::Allow);
@@ -170,7 +172,8 @@ impl Alone {
             )
             .expect("a request"),
         };
-        let response = Authorizer::new().is_authorized(&this.request, &this.policies, &this.entities);
+        let response =
+            Authorizer::new().is_authorized(&this.request, &this.policies, &this.entities);
         assert_eq!(response.decision(), cedar_policy::Decision::Allow);
         this
     }

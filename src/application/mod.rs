@@ -12,6 +12,7 @@ pub mod directory;
 pub mod error;
 pub mod example;
 pub mod expiry;
+pub mod integrity;
 pub mod invitations;
 pub mod link_template;
 pub mod links;
@@ -44,6 +45,7 @@ use crate::engine::{CompiledCatalog, Snapshot};
 use crate::store::{ReadError, Store};
 use crate::world::World;
 use directory::Directory;
+use integrity::Integrity;
 use outbox::Outbox;
 use registry::Registry;
 use revision::Progress;
@@ -63,6 +65,7 @@ pub struct Application {
     /// Turns to read much of the history at a time.
     auditing: Arc<Semaphore>,
     outbox: Arc<Outbox>,
+    integrity: Arc<Integrity>,
 }
 
 /// The application could not be started on what the store holds.
@@ -117,6 +120,7 @@ impl Application {
             directory: Arc::default(),
             auditing: Arc::new(Semaphore::new(audit::MAX_READERS)),
             outbox: Arc::default(),
+            integrity: Arc::default(),
         };
         application.load()?;
         Ok(application)
@@ -143,6 +147,7 @@ impl Application {
                         organization = %id,
                         "found without its owner, is not served; restore it from a backup"
                     );
+                    self.integrity.note(id, Some("it has no owner"));
                     self.registry.set_aside(id);
                     continue;
                 }
@@ -153,20 +158,12 @@ impl Application {
                         catalog: catalog.to_string(),
                     });
                 };
-                let rules = compiled.catalog();
-                let holders = organization.holders_of_missing_roles(rules).count();
-                if holders > 0 {
-                    tracing::error!(
-                        organization = %id,
-                        holders,
-                        "holds roles that are not there; they grant nothing, give others"
-                    );
-                }
                 let snapshot = Snapshot::compile(Arc::clone(compiled), organization, sequence.0)
                     .map_err(|error| StartError::Compile {
                         organization: id.to_string(),
                         problem: error.to_string(),
                     })?;
+                self.integrity.note(id, snapshot.fault().as_deref());
                 self.directory.add_all(snapshot.organization());
                 let snapshot = Arc::new(snapshot);
                 self.registry.publish(id, Arc::clone(&snapshot));
@@ -187,6 +184,11 @@ impl Application {
     /// The catalog of that id.
     pub fn catalog(&self, id: &str) -> Option<&Arc<CompiledCatalog>> {
         self.catalogs.get(id)
+    }
+
+    /// Which organizations are unsound.
+    pub fn integrity(&self) -> &Integrity {
+        &self.integrity
     }
 
     /// Where time and ids come from.

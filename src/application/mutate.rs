@@ -503,6 +503,8 @@ impl Application {
         let progress = Arc::clone(&self.progress);
         let directory = Arc::clone(&self.directory);
         let outbox = Arc::clone(&self.outbox);
+        let integrity = Arc::clone(&self.integrity);
+        let fault = integrity.fault_after(&next, records);
         let deleted = records.contains(&RecordChange::DeleteOrganization);
         let members: Vec<RecordChange> = records
             .iter()
@@ -528,12 +530,14 @@ impl Application {
             let id = Organization::id(next.organization()).clone();
             if deleted {
                 outbox.remove_all(&id);
+                integrity.forget(&id);
                 if let Some(last) = registry.snapshot(id.as_str()) {
                     directory.remove_all(last.organization());
                 }
                 registry.forget(&id);
             } else {
                 registry.publish(&id, Arc::new(next.at_revision(sequence.0)));
+                integrity.note(&id, fault.as_deref());
                 directory.follow(&id, &members);
                 outbox.follow(&id, &notifications);
             }

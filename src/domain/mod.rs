@@ -37,6 +37,7 @@ pub mod roles;
 pub mod seats;
 pub mod seldom;
 pub mod service_accounts;
+pub mod soundness;
 pub mod team;
 pub mod templates;
 pub mod text;

@@ -25,6 +25,9 @@ pub struct Rights {
     /// Levels held whole, actions of later catalogs included.
     every: BTreeSet<Level>,
     actions: BTreeMap<When, BTreeSet<ActionIndex>>,
+    /// Names of roles and actions that are not there. They may be anything once they
+    /// are back, so nobody is above them but who holds the whole level or the same.
+    unknown: BTreeSet<(Level, String)>,
 }
 
 impl Rights {
@@ -63,6 +66,11 @@ impl Rights {
                 .extend(all.filter(of_level));
         }
         for (when, named) in &permissions.actions {
+            let unknown = named
+                .iter()
+                .filter(|id| catalog.action(id.as_str()).is_none());
+            let unknown = unknown.map(|id| (level, id.to_string()));
+            self.unknown.extend(unknown);
             let closed = catalog.closure(named).into_iter().filter(of_level);
             self.actions.entry(when.clone()).or_default().extend(closed);
         }
@@ -80,6 +88,7 @@ impl Rights {
         }
         if let Some(admitted) = scope.admitted(catalog) {
             self.every.clear();
+            self.unknown.clear();
             for actions in self.actions.values_mut() {
                 actions.retain(|action| admitted.contains(action));
             }
@@ -90,6 +99,7 @@ impl Rights {
     /// Adds all that is in `other`.
     pub fn join(&mut self, other: Self) {
         self.every.extend(other.every);
+        self.unknown.extend(other.unknown);
         for (when, actions) in other.actions {
             self.actions.entry(when).or_default().extend(actions);
         }
@@ -100,8 +110,8 @@ impl Rights {
     pub fn of_own(&self) -> Self {
         let own = self.actions.get(&When::Own).cloned().unwrap_or_default();
         Self {
-            every: BTreeSet::new(),
             actions: BTreeMap::from([(When::Always, own)]),
+            ..Self::default()
         }
     }
 
@@ -134,6 +144,12 @@ impl Rights {
                 .into_iter()
                 .filter_map(|index| catalog.actions.get(usize::from(index.0)))
                 .map(|action| action.id.to_string()),
+        );
+        let unknown = self.unknown.difference(&other.unknown);
+        missing.extend(
+            unknown
+                .filter(|(level, _)| !other.every.contains(level))
+                .map(|(_, name)| name.clone()),
         );
         missing
     }
@@ -182,8 +198,11 @@ impl Organization {
             None => &holdings.roles,
         };
         for role in on_organization.iter().chain(holdings.counting_on_project()) {
-            if let Some(permissions) = self.permissions_of(catalog, role.as_str()) {
-                rights.add(catalog, permissions, level);
+            match self.permissions_of(catalog, role.as_str()) {
+                Some(permissions) => rights.add(catalog, permissions, level),
+                None => {
+                    rights.unknown.insert((level, format!("role `{role}`")));
+                }
             }
         }
         rights

@@ -141,7 +141,8 @@ impl Organization {
         given_etag: &str,
     ) -> Result<Change, Refusal> {
         let role = self.own_role(catalog, id)?;
-        if role.edits_built_in {
+        // What edits a built-in role that the catalog does not have is all there is of it.
+        if role.edits_built_in && catalog.role(id).is_some() {
             return Err(Refusal::BuiltInRole(role.id.clone()));
         }
         fresh("role", &role.id, role.version, given_etag)?;
@@ -207,27 +208,6 @@ impl Organization {
             details = difference(&edited.permissions, &built_in.permissions);
         }
         Ok(self.drop_role(&built_in.id, "ResetRole", details))
-    }
-
-    /// Members who hold a role that is not there, which grants nothing. No change leads
-    /// to that; data that was brought in another way may.
-    pub fn holders_of_missing_roles<'a>(
-        &'a self,
-        catalog: &'a Catalog,
-    ) -> impl Iterator<Item = &'a Member> + 'a {
-        let missing = |role: &RoleId| self.permissions_of(catalog, role.as_str()).is_none();
-        self.members
-            .values()
-            .map(AsRef::as_ref)
-            .filter(move |member| {
-                let held = member
-                    .roles
-                    .iter()
-                    .chain(member.project_roles.values().flatten())
-                    .chain(member.default_roles.values().flatten());
-                let replaced = member.overrides.values().flat_map(|one| &one.roles);
-                held.chain(replaced).any(missing)
-            })
     }
 
     fn custom_roles_offered(&self, catalog: &Catalog) -> Result<(), Refusal> {

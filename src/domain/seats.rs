@@ -58,15 +58,18 @@ impl SeatCount {
 
 impl Organization {
     /// The seats of the plan and how many are taken; `None` where there is no limit,
-    /// so that nothing is counted then.
+    /// so that nothing is counted then. A plan that the catalog does not have has none.
     pub fn seats(
         &self,
         catalog: &Catalog,
         reserved: Reserved<'_>,
         now: Moment,
     ) -> Option<SeatCount> {
-        let plan = catalog.plan(self.profile.plan.as_str())?;
-        let limit = usize::try_from(plan.members?).unwrap_or(usize::MAX);
+        let limit = match catalog.plan(self.profile.plan.as_str()) {
+            Some(plan) => usize::try_from(plan.members?).unwrap_or(usize::MAX),
+            // How many it had is not known any more.
+            None => 0,
+        };
         let people = self
             .members
             .values()
@@ -82,7 +85,7 @@ impl Organization {
         Some(SeatCount {
             used: people.saturating_add(invited),
             limit,
-            plan: plan.id.to_string(),
+            plan: self.profile.plan.to_string(),
         })
     }
 

@@ -172,6 +172,16 @@ impl CompiledCatalog {
         }
     }
 
+    /// Compiles what stands in for a guardrail that this catalog has outgrown.
+    pub(super) fn compile_closing_guardrail(
+        &self,
+        guardrail: &Guardrail,
+    ) -> Result<Arc<CompiledPolicy>, CatalogError> {
+        let compiled = guardrails::compile_closing(&self.catalog, guardrail)?;
+        self.validate(std::iter::once(&compiled))?;
+        Ok(Arc::new(compiled))
+    }
+
     /// What requests need of an action.
     pub(super) fn action(&self, index: ActionIndex) -> Option<&ActionVocabulary> {
         self.actions.get(usize::from(index.0))

@@ -11,8 +11,12 @@
 //! - A `permit` is narrowed to members whose membership counts, by conditions that
 //!   are part of the policy and so of the export. A stranger is no entity, and
 //!   what is no entity `has` nothing.
+//! - A catalog may lose an action or a type that a stored text names. What that is
+//!   called from then on can't be known, so a `forbid` that its catalog has outgrown
+//!   forbids everything but managing guardrails until it is edited or deleted, and
+//!   a `permit` permits nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Not;
 use std::sync::Arc;
 
@@ -26,7 +30,9 @@ use serde_json::{Value as Json, json};
 
 use super::catalog::{CatalogError, CompiledCatalog};
 use super::nesting;
-use super::policies::{ActionMask, CompiledPolicy, PolicySource, variable, when_clause};
+use super::policies::{
+    ActionMask, BuildError, CompiledPolicy, PolicySource, action_json, variable, when_clause,
+};
 use super::rules::{self, RuleFault};
 use super::vocabulary::{OVERRIDDEN, status_name};
 use crate::domain::Catalog;
@@ -46,6 +52,8 @@ pub(super) struct Guardrails {
     compiled: OrdMap<GuardrailId, Arc<CompiledPolicy>>,
     /// The same by the actions that their scopes can match.
     by_action: Arc<HashMap<ActionIndex, Vec<Arc<CompiledPolicy>>>>,
+    /// Those whose text its catalog has outgrown, and what Cedar says of it.
+    outgrown: OrdMap<GuardrailId, Arc<str>>,
 }
 
 impl Guardrails {
@@ -57,12 +65,43 @@ impl Guardrails {
     ) -> Result<(), CatalogError> {
         let compiled = catalog.compile_guardrail(guardrail)?;
         self.compiled.insert(guardrail.id.clone(), compiled);
+        self.outgrown.remove(&guardrail.id);
         Ok(())
+    }
+
+    /// Takes over a guardrail as the store has it, whether or not it fits the catalog;
+    /// counts once they are indexed.
+    pub(super) fn restore(
+        &mut self,
+        catalog: &CompiledCatalog,
+        guardrail: &Guardrail,
+    ) -> Result<(), CatalogError> {
+        let Err(problem) = self.put(catalog, guardrail) else {
+            return Ok(());
+        };
+        let problem = Arc::from(problem.to_string());
+        self.outgrown.insert(guardrail.id.clone(), problem);
+        if !permits(&guardrail.text) {
+            let closing = catalog.compile_closing_guardrail(guardrail)?;
+            self.compiled.insert(guardrail.id.clone(), closing);
+        }
+        Ok(())
+    }
+
+    /// What is wrong with the first one that its catalog has outgrown.
+    pub(super) fn first_problem(&self) -> Option<&str> {
+        self.outgrown.values().next().map(AsRef::as_ref)
+    }
+
+    /// Whether its catalog has outgrown the text of that one.
+    pub(super) fn is_outgrown(&self, id: &GuardrailId) -> bool {
+        self.outgrown.contains_key(id)
     }
 
     /// Forgets a guardrail; counts until they are indexed again.
     pub(super) fn remove(&mut self, id: &GuardrailId) {
         self.compiled.remove(id);
+        self.outgrown.remove(id);
     }
 
     /// Indexes what was put and removed.
@@ -196,6 +235,48 @@ pub(super) fn compile(
     let policy = read(catalog, validator, &guardrail.text, true).map_err(faults)?;
     build(catalog, &policy, &guardrail.id)
         .map_err(|problem| faults(vec![Finding::new(None, problem)]))
+}
+
+/// What stands in for a guardrail that its catalog has outgrown: it forbids everybody
+/// everything, except to put that right.
+pub(super) fn compile_closing(
+    catalog: &Catalog,
+    guardrail: &Guardrail,
+) -> Result<CompiledPolicy, CatalogError> {
+    let mut spared = BTreeSet::new();
+    if let Some((manage, action)) = catalog.action(MANAGE_GUARDRAILS) {
+        spared.insert(manage);
+        spared.extend(&action.implies);
+    }
+    let others = (0..).map(ActionIndex).zip(&catalog.actions);
+    let others: Vec<Json> = others
+        .filter(|(index, _)| !spared.contains(index))
+        .map(|(_, action)| action_json(action.id.as_str()))
+        .collect();
+    let id = policy_id(&guardrail.id);
+    let value = json!({
+        "effect": "forbid",
+        "principal": { "op": "All" },
+        "action": { "op": "in", "entities": others },
+        "resource": { "op": "All" },
+        "conditions": [],
+    });
+    let built = Policy::from_json(Some(PolicyId::new(&id)), value)
+        .map_err(|error| error.to_string())
+        .and_then(|policy| build(catalog, &policy, &guardrail.id));
+    built.map_err(|problem| CatalogError::Build(BuildError { id, problem }))
+}
+
+/// Whether a stored text is surely a `permit`.
+fn permits(text: &str) -> bool {
+    if nesting::fault(text).is_some() {
+        return false;
+    }
+    let parsed = text.parse::<PolicySet>();
+    parsed.is_ok_and(|set| {
+        let mut policies = set.policies().peekable();
+        policies.peek().is_some() && policies.all(|policy| policy.effect() == Effect::Permit)
+    })
 }
 
 /// Reads a text as the one policy of a guardrail, or lists everything against it.

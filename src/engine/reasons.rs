@@ -291,6 +291,14 @@ impl Snapshot {
                 "a guardrail of the organization permits it",
             )
         };
+        if self.is_outgrown(id) {
+            return reason(
+                code,
+                &format!(
+                    "guardrail `{id}` does not fit its catalog, and forbids everything until it is edited or deleted"
+                ),
+            );
+        }
         let guardrail = self.organization().guardrails.get(id.as_str());
         let said = guardrail.map(|guardrail| guardrail.description.as_str());
         let said = said.filter(|description| !description.is_empty());

@@ -19,7 +19,7 @@ use super::spelled_out::SpelledOut;
 use super::standing::Numbering;
 use super::tokens::Scopes;
 use crate::domain::change::RecordChange;
-use crate::domain::identifiers::RoleId;
+use crate::domain::identifiers::{GuardrailId, RoleId};
 use crate::domain::organization::Organization;
 
 /// A state does not compile; it must not be committed.
@@ -81,7 +81,7 @@ impl Snapshot {
             own_answers |= snapshot.spelled_out.put(&snapshot.catalog, member)?;
         }
         for guardrail in organization.guardrails.values() {
-            snapshot.guardrails.put(&snapshot.catalog, guardrail)?;
+            snapshot.guardrails.restore(&snapshot.catalog, guardrail)?;
             own_answers = true;
         }
         for token in organization.tokens.values() {
@@ -245,6 +245,31 @@ impl Snapshot {
     pub fn catalog(&self) -> &Arc<CompiledCatalog> {
         &self.catalog
     }
+
+    /// What is wrong with the organization, in words; looks at everything.
+    pub fn fault(&self) -> Option<String> {
+        let rules = self.catalog.catalog();
+        let fault = self.organization.fault(rules);
+        fault.or_else(|| self.outgrown())
+    }
+
+    /// What is wrong with the organization after changes, if it was sound before;
+    /// looks at no more than they can have touched.
+    pub fn fault_after(&self, changes: &[RecordChange]) -> Option<String> {
+        let rules = self.catalog.catalog();
+        let fault = self.organization.fault_after(rules, changes);
+        fault.or_else(|| self.outgrown())
+    }
+
+    fn outgrown(&self) -> Option<String> {
+        self.guardrails.first_problem().map(str::to_owned)
+    }
+
+    /// Whether a guardrail does not fit its catalog, so that something stands in for it.
+    pub(super) fn is_outgrown(&self, guardrail: &GuardrailId) -> bool {
+        self.guardrails.is_outgrown(guardrail)
+    }
+
     /// What overrides spell out.
     pub(super) fn all_spelled_out(&self) -> &SpelledOut {
         &self.spelled_out

@@ -125,7 +125,8 @@ fn router(
         SERVICE_ACCOUNT,
         TOKEN,
     ]);
-    let health = HealthServer::new(HealthRpc::new(readiness.clone(), services));
+    let unsound = application.integrity().follow();
+    let health = HealthServer::new(HealthRpc::new(readiness.clone(), services, unsound));
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)

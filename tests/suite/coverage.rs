@@ -88,6 +88,11 @@ pub async fn call(
         let value = value.parse().expect("a header value");
         request.metadata_mut().append("authorization", value);
     }
+    send(channel, path, request).await
+}
+
+/// Calls a method by its path; answers with the first message of the answer.
+pub async fn send(channel: Channel, path: &str, request: Request<Bytes>) -> Result<Bytes, Status> {
     let mut client = Grpc::new(channel).max_decoding_message_size(64 * 1024 * 1024);
     client.ready().await.expect("a connection");
     let path: PathAndQuery = path.parse().expect("a path");

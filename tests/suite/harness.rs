@@ -80,10 +80,15 @@ impl Daemon {
 
     /// A daemon on a store.
     pub async fn start_on(store: Arc<dyn Store>) -> Self {
+        Self::start_with(catalogs(), store).await
+    }
+
+    /// A daemon with these catalogs on a store.
+    pub async fn start_with(catalogs: Vec<Arc<CompiledCatalog>>, store: Arc<dyn Store>) -> Self {
         let world = Arc::new(StillWorld::at(NOW));
         let kept = Arc::clone(&store);
         let links = Links::new(&LINK_KEY);
-        let application = Application::start(catalogs(), store, Arc::clone(&world) as _, links)
+        let application = Application::start(catalogs, store, Arc::clone(&world) as _, links)
             .expect("the store is served");
         let application = Arc::new(application);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

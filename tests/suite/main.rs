@@ -26,6 +26,7 @@ mod guardrails;
 mod hostile;
 mod invitations;
 mod notifications;
+mod permissions;
 mod process;
 mod products;
 mod properties;

@@ -4,15 +4,19 @@
 
 mod audit;
 mod bulk;
+mod catalogs;
 mod combinations;
 mod escalation;
 mod groups;
+mod identities;
 mod invitations;
 mod organizations;
 mod overrides;
 pub mod owners;
+mod provisioning;
 mod roles;
 mod seats;
+mod soundness;
 mod status;
 mod tokens;
 

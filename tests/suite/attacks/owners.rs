@@ -491,6 +491,19 @@ pub async fn ownerless() -> Daemon {
     let daemon = Daemon::start_on(Arc::clone(&store) as _).await;
     found_qoc(&daemon, ACME).await;
     found_qoc(&daemon, "sound").await;
+    lose_the_owner(&daemon, ACME).await;
+    daemon.stop().await;
+    Daemon::start_on(store as _).await
+}
+
+/// Takes the owner's membership away, past every rule.
+pub async fn lose_the_owner(daemon: &Daemon, organization: &str) {
+    let records = vec![RecordChange::DeleteMember(UserId::new("owner"))];
+    past_every_rule(daemon, organization, records).await;
+}
+
+/// Changes records as no request could.
+pub async fn past_every_rule(daemon: &Daemon, organization: &str, records: Vec<RecordChange>) {
     let request = Common {
         caller: Caller {
             name: "test".to_owned(),
@@ -503,17 +516,15 @@ pub async fn ownerless() -> Daemon {
     };
     let broken = daemon
         .application
-        .mutate(ACME, Need::Operator, &request, |_| {
+        .mutate(organization, Need::Operator, &request, |_| {
             Ok(Change {
-                records: vec![RecordChange::DeleteMember(UserId::new("owner"))],
+                records: records.clone(),
                 events: vec![Event::done("Test", Target::new("Test", "test"), Vec::new())],
                 outcome: Outcome::Nothing,
             })
         })
         .await;
     broken.expect("no rule is asked");
-    daemon.stop().await;
-    Daemon::start_on(store as _).await
 }
 
 #[tokio::test]
