@@ -23,7 +23,7 @@ use crate::domain::Catalog;
 /// are full, all are forgotten, so that nobody can keep others from being remembered.
 const MAX_OTHERS: usize = 4_096;
 /// Sets of policies that are kept for one set of compiled policies; then as above.
-const MAX_PREPARED: usize = 512;
+const MAX_PREPARED: usize = 2_048;
 /// Answers in one word: two bits each.
 const ANSWERS_IN_WORD: u32 = 32;
 /// Rows in the first chunk of a table; each further chunk has twice as many.
@@ -75,6 +75,8 @@ pub(super) struct Prepared {
     pub(super) policies: PolicySet,
     /// The principal as they see it, if they look no further than the position.
     pub(super) user: Option<Prototype>,
+    /// Whether one of them may ask what groups the action is in.
+    pub(super) with_action: bool,
     /// Whether the answer is the same for everybody in the position.
     pub(super) follows_from_position: bool,
 }

@@ -12,7 +12,7 @@ use cedar_policy::{
 use cedar_policy_core::ast::Entity;
 
 use super::answers::Prepared;
-use super::entities::{EntityError, Prototype, Reach, closed, reach_of};
+use super::entities::{EntityError, Prototype, Reach, closed, look_at_groups, reach_of};
 use super::policies::{CompiledPolicy, PrincipalScope};
 use super::positions::{Position, PositionNumber};
 use super::principals::Found;
@@ -140,7 +140,7 @@ impl Snapshot {
         {
             let is_member = !matches!(stand, Stand::Stranger);
             let user = is_member.then(|| user.stand_in(question));
-            let entities = self.entities_towards(question, user)?;
+            let entities = self.entities_towards(question, prepared.with_action, user)?;
             let response = self.judge(question, entities, &prepared.policies)?;
             let decision = Decision {
                 verdict: verdict(allows_of(&response, &prepared.policies)),
@@ -165,6 +165,7 @@ impl Snapshot {
         let made = self.is_same_for_all(question).then(|| Prepared {
             policies,
             user: (reach_of(&selected) == Reach::Position).then(|| Prototype::of(&position)),
+            with_action: look_at_groups(&selected),
             follows_from_position: self.follows_from_position(question, &position, &selected),
         });
         Ok((decided(&response), made))

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use cedar_policy::EntityUid;
+use cedar_policy::{ActionConstraint, EntityUid};
 use cedar_policy_core::ast::{Entity, EntityUID, PartialValue, RestrictedExpr, Value};
 use cedar_policy_core::entities::err::EntitiesError;
 use cedar_policy_core::entities::{Entities, NoEntitiesSchema, TCComputation};
@@ -17,7 +17,7 @@ use super::positions::Position;
 use super::question::Question;
 use super::snapshot::Snapshot;
 use super::vocabulary::{self, ACTION, OVERRIDDEN, USER, role_tag};
-use crate::domain::catalog::{MEMBER_TYPE, ORGANIZATION_TYPE, OWNER_ROLE, PROJECT_TYPE};
+use crate::domain::catalog::{Level, MEMBER_TYPE, ORGANIZATION_TYPE, OWNER_ROLE, PROJECT_TYPE};
 use crate::domain::holdings::Counting;
 use crate::domain::organization::{Member, Moment, Project, RegisteredResource};
 
@@ -31,6 +31,8 @@ pub(super) struct Prototype {
     parents: HashSet<EntityUID>,
     tags: Vec<SmolStr>,
     overridden: bool,
+    /// No projects, made once.
+    nowhere: PartialValue,
 }
 
 impl Prototype {
@@ -46,6 +48,7 @@ impl Prototype {
             parents: parents.map(EntityUID::from).collect(),
             tags: tags.chain(spelled_out).map(SmolStr::from).collect(),
             overridden: position.overridden,
+            nowhere: projects(std::iter::empty()),
         }
     }
 
@@ -56,7 +59,7 @@ impl Prototype {
         let overridden = if self.overridden {
             here()
         } else {
-            projects(std::iter::empty())
+            self.nowhere.clone()
         };
         Entity::new_with_attr_partial_value(
             vocabulary::user(question.principal).into(),
@@ -113,9 +116,9 @@ impl Snapshot {
         let supposedly = || Prototype::of(position).stand_in(question);
         if reach == Reach::Position {
             let member = self.organization().members.get(question.principal);
-            return self.entities_towards(question, member.map(|_| supposedly()));
+            return self.entities_towards(question, true, member.map(|_| supposedly()));
         }
-        let mut entities = self.entities_towards(question, None)?;
+        let mut entities = self.entities_towards(question, true, None)?;
         // A position other than the principal's own: what would be, were there no override.
         let standing = self.standing(question);
         let supposed = *position != standing.position();
@@ -145,14 +148,16 @@ impl Snapshot {
         Ok(entities)
     }
 
-    /// The action and the resource of a question, and its principal as it is given.
+    /// The resource of a question, its principal as it is given, and its action where
+    /// a policy may ask what groups that is in.
     pub(super) fn entities_towards(
         &self,
         question: &Question<'_>,
+        with_action: bool,
         user: Option<Entity>,
     ) -> Result<Vec<Entity>, EntityError> {
         let mut entities = Vec::with_capacity(3);
-        if let Some(action) = self.catalog().action(question.action) {
+        if with_action && let Some(action) = self.catalog().action(question.action) {
             entities.push(action.entity.clone());
         }
         let mut resource = self.asked_resource(question)?;
@@ -495,6 +500,23 @@ impl Snapshot {
         }
         users
     }
+}
+
+/// Whether a policy may ask what groups an action is in: one that gives a whole level,
+/// or one that somebody wrote.
+pub(super) fn look_at_groups(selected: &[&CompiledPolicy]) -> bool {
+    selected.iter().any(|policy| {
+        policy.source.is_written()
+            || match policy.policy.action_constraint() {
+                ActionConstraint::Any | ActionConstraint::Eq(_) => false,
+                ActionConstraint::In(uids) => uids.iter().any(|uid| {
+                    let id: &str = uid.id().unescaped();
+                    [Level::Account, Level::Project]
+                        .into_iter()
+                        .any(|level| vocabulary::level_group(level) == id)
+                }),
+            }
+    })
 }
 
 /// How far the policies reach together.
