@@ -303,7 +303,7 @@ impl Application {
         now: Moment,
     ) -> Result<Written, Error> {
         check_request_id(&request.request_id)?;
-        let Some(cell) = self.registry.get(organization) else {
+        let Some(version) = self.version_of(organization).await? else {
             return self.answer_for_the_absent(organization, request, now);
         };
         let id = OrganizationId::new(organization);
@@ -322,7 +322,6 @@ impl Application {
                 outcome,
             });
         }
-        let version = cell.snapshot().organization().version;
         let progress = Arc::clone(&self.progress);
         let commit = Commit {
             organization: id.clone(),
@@ -403,7 +402,8 @@ impl Application {
         self.reach(at_least, reader.patience).await?;
         let revision = self.published();
         let is_operator = reader.caller.actor == Actor::Operator;
-        if is_operator && self.registry.get(organization).is_none() {
+        // An operator reads what was of an organization that is not served any more.
+        if is_operator && self.find(organization).await.is_err() {
             return self.sight_of_the_deleted(organization, revision).await;
         }
         let need = Need::Organization("ReadAuditLog");
@@ -422,7 +422,7 @@ impl Application {
         revision: u64,
     ) -> Result<Sight, Error> {
         if organization.is_empty() || identifier_fault(organization).is_some() {
-            self.find(organization)?;
+            self.find(organization).await?;
             return Err(Error::unknown_organization(organization));
         }
         let id = OrganizationId::new(organization);

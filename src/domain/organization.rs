@@ -25,6 +25,7 @@ pub use super::records::{
     Group, Guardrail, Invitation, InvitationStatus, Notification, NotificationKind, Token,
     TokenKind, TokenScope, TokenSecret, Transfer, TransferTarget,
 };
+use super::weight;
 
 /// A moment: milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +70,8 @@ pub struct Organization {
     pub notifications: OrdMap<NotificationId, Arc<Notification>>,
     /// What ends by itself, and when; follows from the records above.
     pub deadlines: Deadlines,
+    /// What all of it takes in memory, in bytes, by estimate.
+    pub weight: usize,
 }
 
 /// The organization's own record.
@@ -254,6 +257,7 @@ impl Organization {
         let mut deadlines = Deadlines::default();
         deadlines.replace(None, profile.deadline());
         Self {
+            weight: weight::of_empty(&profile),
             profile,
             version,
             members: OrdMap::new(),
@@ -282,6 +286,8 @@ impl Organization {
 
     /// Makes one record change in place; for [`apply`](Self::apply) and for loading.
     pub fn put(&mut self, change: &RecordChange) {
+        let (goes, comes) = self.weight_of(change);
+        self.weight = self.weight.saturating_sub(goes).saturating_add(comes);
         match change {
             RecordChange::PutProfile(profile) => {
                 self.deadlines

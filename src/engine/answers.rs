@@ -27,6 +27,9 @@ use crate::domain::identifiers::RoleId;
 /// so that no tenant can keep the others from being remembered.
 const MAX_POSITIONS: usize = 4_096;
 
+/// What a table takes besides its cells: the position and its place in the map.
+const POSITION_BYTES: usize = 256;
+
 const UNKNOWN: u8 = 0;
 const ALLOW: u8 = 1;
 const DENY: u8 = 2;
@@ -136,6 +139,11 @@ impl Answers {
         if let Some(slot) = table.get(self.index(cell)) {
             slot.store(if allow { ALLOW } else { DENY }, Ordering::Relaxed);
         }
+    }
+
+    /// What the tables take in memory, in bytes, by estimate.
+    pub(super) fn weight(&self) -> usize {
+        self.tables.len() * (self.cells + POSITION_BYTES)
     }
 
     fn index(&self, cell: Cell) -> usize {

@@ -28,6 +28,15 @@ use crate::domain::identifiers::RoleId;
 use crate::domain::organization::{Member, Moment, Organization, Project};
 use crate::domain::period::earlier;
 
+/// What a compiled policy takes in memory, in bytes.
+const POLICY_BYTES: usize = 6 * 1024;
+/// What the policies of a role or of spelled-out permissions take.
+const GRANTS_BYTES: usize = 4 * POLICY_BYTES;
+/// What is kept for a member or a token that has policies of their own.
+const PLACE_BYTES: usize = 256;
+/// How much more a policy takes for each byte of its text.
+const TEXT_FACTOR: usize = 16;
+
 /// What was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -209,6 +218,24 @@ impl Snapshot {
     /// The state.
     pub fn organization(&self) -> &Organization {
         &self.organization
+    }
+
+    /// What it takes in memory, in bytes, by estimate: the organization, what is compiled
+    /// for it, and the answers that are remembered for it alone.
+    pub fn weight(&self) -> usize {
+        let texts = self.organization.guardrails.values();
+        let texts: usize = texts.map(|guardrail| guardrail.text.len()).sum();
+        let (permissions, holders) = self.spelled_out.counts();
+        let (scopes, tokens) = self.scopes.counts();
+        let is_shared = Arc::ptr_eq(&self.answers, &self.catalog.answers);
+        let answers = if is_shared { 0 } else { self.answers.weight() };
+        self.organization.weight
+            + (self.roles.len() + permissions) * GRANTS_BYTES
+            + scopes * POLICY_BYTES
+            + (holders + tokens) * PLACE_BYTES
+            + self.organization.guardrails.len() * POLICY_BYTES
+            + texts * TEXT_FACTOR
+            + answers
     }
 
     /// The catalog it lives on.

@@ -44,7 +44,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use crate::domain::change::{Outcome, RecordChange};
-use crate::domain::identifiers::OrganizationId;
+use crate::domain::identifiers::{OrganizationId, UserId};
 use crate::domain::organization::{Moment, Organization, Version};
 
 /// A position in the one ordered history; the first commit has 1.
@@ -257,6 +257,68 @@ pub trait Store: Send + Sync {
 
     /// One organization with all its records and the position of its last commit.
     fn load(&self, id: &OrganizationId) -> Result<Option<(Organization, Sequence)>, ReadError>;
+
+    /// Organizations of which something ends by itself at or before `by`, by that moment,
+    /// then by id.
+    fn due(&self, by: Moment, limit: usize) -> Result<Vec<(Moment, OrganizationId)>, ReadError> {
+        let mut due = Vec::new();
+        for id in self.organizations(None, usize::MAX)? {
+            let loaded = self.load(&id)?;
+            let first = loaded.and_then(|(found, _)| found.deadlines.first().cloned());
+            due.extend(
+                first
+                    .filter(|(end, _)| *end <= by)
+                    .map(|(end, _)| (end, id)),
+            );
+        }
+        due.sort();
+        due.truncate(limit);
+        Ok(due)
+    }
+
+    /// Organizations after `after` that the user is a member of, ascending, at most `limit`.
+    fn memberships(
+        &self,
+        user: &UserId,
+        after: Option<&OrganizationId>,
+        limit: usize,
+    ) -> Result<Vec<OrganizationId>, ReadError> {
+        let mut found = Vec::new();
+        for id in self.organizations(after, usize::MAX)? {
+            if let Some((organization, _)) = self.load(&id)?
+                && organization.members.contains_key(user.as_str())
+                && found.len() < limit
+            {
+                found.push(id);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Organizations after `after` in which at least one notification waits, ascending,
+    /// at most `limit`.
+    fn notifying(
+        &self,
+        after: Option<&OrganizationId>,
+        limit: usize,
+    ) -> Result<Vec<OrganizationId>, ReadError> {
+        let mut found = Vec::new();
+        for id in self.organizations(after, usize::MAX)? {
+            if let Some((organization, _)) = self.load(&id)?
+                && !organization.notifications.is_empty()
+                && found.len() < limit
+            {
+                found.push(id);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The version of an organization and the position of its last change.
+    fn mark(&self, id: &OrganizationId) -> Result<Option<(Version, Sequence)>, ReadError> {
+        let loaded = self.load(id)?;
+        Ok(loaded.map(|(organization, sequence)| (organization.version, sequence)))
+    }
 
     /// The remembered answer of a request, expired ones included.
     fn remembered(&self, key: &IdempotencyKey) -> Result<Option<Remembered>, ReadError>;

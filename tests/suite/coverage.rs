@@ -954,6 +954,12 @@ async fn provoke(daemon: &Daemon, store: &FailingStore, wanted: v1::ErrorReason)
             organization: "acme".to_owned(),
             ..Default::default()
         })),
+        E::CatalogMissing => {
+            let broken = without_its_catalog().await;
+            let refused = broken.everybody("acme").await;
+            broken.stop().await;
+            refused.expect_err("not served")
+        }
         E::OwnerMissing => {
             let broken = ownerless().await;
             let refused = broken.everybody("acme").await;

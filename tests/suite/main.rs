@@ -30,6 +30,7 @@ mod process;
 mod products;
 mod properties;
 mod reasons;
+mod residency;
 mod schedules;
 mod semantics;
 mod time;
