@@ -140,6 +140,7 @@ impl Application {
             at: now,
             records: Vec::new(),
             events,
+            wake_at: None,
             idempotency: None,
             on_commit: Box::new(move |sequence| progress.reached(sequence)),
         };
@@ -236,6 +237,7 @@ impl Application {
             at: now,
             records: Vec::new(),
             events: history_events(&change, &signature),
+            wake_at: None,
             idempotency: idempotency(&id, &change.outcome, request, now),
             on_commit: Box::new(move |sequence| progress.reached(sequence)),
         };
@@ -288,6 +290,7 @@ impl Application {
             version: organization.version,
             at: now,
             events: history_events(&change, &signature),
+            wake_at: organization.deadlines.first().map(|(end, _)| *end),
             idempotency: idempotency(&id, &change.outcome, request, now),
             on_commit: self.publisher(next, &change.records),
             records: change.records,
