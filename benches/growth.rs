@@ -134,6 +134,7 @@ async fn commit(
         at: Moment(0),
         records,
         events: vec![event],
+        wake_at: None,
         idempotency: None,
         on_commit: Box::new(|_| {}),
     };

@@ -330,6 +330,7 @@ impl Application {
             at: now,
             records: Vec::new(),
             events: events.iter().map(|event| kept(event, request)).collect(),
+            wake_at: None,
             idempotency: idempotency(&id, &outcome, request, now),
             on_commit: Box::new(move |sequence| progress.reached(sequence)),
         };

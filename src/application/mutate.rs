@@ -142,6 +142,7 @@ impl Application {
             at: now,
             records: Vec::new(),
             events,
+            wake_at: None,
             idempotency: None,
             on_commit: Box::new(move |sequence| progress.reached(sequence)),
         };
@@ -237,6 +238,7 @@ impl Application {
             at: now,
             records: Vec::new(),
             events: history_events(&change, &signature),
+            wake_at: None,
             idempotency: idempotency(&id, &change.outcome, request, now),
             on_commit: Box::new(move |sequence| progress.reached(sequence)),
         };
@@ -289,6 +291,7 @@ impl Application {
             version: organization.version,
             at: now,
             events: history_events(&change, &signature),
+            wake_at: organization.deadlines.first().map(|(end, _)| *end),
             idempotency: idempotency(&id, &change.outcome, request, now),
             on_commit: self.publisher(next, expected, &change.records),
             records: change.records,

@@ -10,7 +10,9 @@ use prost_reflect::{DescriptorPool, MessageDescriptor, MethodDescriptor};
 use roster::application::{Actor, Caller, Need, Request as Common, Turn};
 use roster::domain::change::{Change, Event, Outcome, RecordChange, Target};
 use roster::domain::identifiers::{OrganizationId, UserId};
-use roster::domain::organization::{Moment, Organization, RegisteredResource, ResourceKey};
+use roster::domain::organization::{
+    Moment, Organization, RegisteredResource, ResourceKey, Version,
+};
 use roster::proto::{FILE_DESCRIPTOR_SET, v1};
 use roster::store::memory::MemoryStore;
 use roster::store::{
@@ -524,6 +526,31 @@ impl Store for FailingStore {
 
     fn load(&self, id: &OrganizationId) -> Result<Option<(Organization, Sequence)>, ReadError> {
         self.sound.load(id)
+    }
+
+    fn mark(&self, id: &OrganizationId) -> Result<Option<(Version, Sequence)>, ReadError> {
+        self.sound.mark(id)
+    }
+
+    fn due(&self, by: Moment, limit: usize) -> Result<Vec<(Moment, OrganizationId)>, ReadError> {
+        self.sound.due(by, limit)
+    }
+
+    fn memberships(
+        &self,
+        user: &UserId,
+        after: Option<&OrganizationId>,
+        limit: usize,
+    ) -> Result<Vec<OrganizationId>, ReadError> {
+        self.sound.memberships(user, after, limit)
+    }
+
+    fn notifying(
+        &self,
+        after: Option<&OrganizationId>,
+        limit: usize,
+    ) -> Result<Vec<OrganizationId>, ReadError> {
+        self.sound.notifying(after, limit)
     }
 
     fn remembered(&self, key: &IdempotencyKey) -> Result<Option<Remembered>, ReadError> {
