@@ -32,6 +32,7 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::attacks;
 use crate::attacks::owners::ownerless;
 use crate::harness::{Daemon, KEY, NOW, as_actor, owned, question, reason, violations};
+use crate::residency::without_its_catalog;
 
 /// Sends and receives messages as the bytes they are.
 #[derive(Clone, Copy, Default)]

@@ -12,9 +12,10 @@ use roster::application::actor::Actor;
 use roster::application::{Application, Caller, Error, Links, Need, Request, Written};
 use roster::domain::lifecycle::Founding;
 use roster::store::Store;
+use roster::store::memory::MemoryStore;
 use roster::world::StillWorld;
 
-use crate::harness::{LINK_KEY, NOW, catalogs};
+use crate::harness::{Daemon, LINK_KEY, NOW, catalogs};
 
 /// More than any test takes.
 const UNLIMITED: usize = usize::MAX;
@@ -26,6 +27,17 @@ fn application(store: Arc<dyn Store>, budget: usize) -> Arc<Application> {
     let world = Arc::new(StillWorld::at(NOW));
     let links = Links::new(&LINK_KEY);
     Arc::new(Application::start(catalogs(), store, world, links, budget))
+}
+
+/// A daemon on which `acme` was founded, started without the catalog it lives on.
+pub async fn without_its_catalog() -> Daemon {
+    let store = Arc::new(MemoryStore::new());
+    let daemon = Daemon::start_on(Arc::clone(&store) as _).await;
+    daemon.found("acme", "greenhouse").await;
+    daemon.stop().await;
+    let mut others = catalogs();
+    others.retain(|catalog| catalog.catalog().id.as_str() != "greenhouse");
+    Daemon::start_with(store, others).await
 }
 
 fn request() -> Request {
