@@ -33,6 +33,8 @@ use crate::world::{SystemWorld, World};
 
 /// How often what has ended is looked for. Decisions don't wait for it.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// After how many of these turns it is counted again what organizations take in memory.
+const TEND_EVERY: u64 = 5;
 
 /// The file that the operator's key is in.
 pub const OPERATOR_KEY_FILE: &str = "operator.key";
@@ -275,13 +277,17 @@ async fn look_over(application: Arc<Application>, mut stop: watch::Receiver<bool
 async fn sweep(application: Weak<Application>) {
     let mut turns = tokio::time::interval(SWEEP_EVERY);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
+    for turn in 0_u64.. {
         turns.tick().await;
         match application.upgrade() {
             Some(application) => {
                 application.expire_due().await;
                 application.flush_token_use().await;
-                application.tend_memory();
+                if turn.is_multiple_of(TEND_EVERY) {
+                    // Its way past every organization in memory is for a thread of its own.
+                    let tended = tokio::task::spawn_blocking(move || application.tend_memory());
+                    drop(tended.await);
+                }
             }
             None => return,
         }

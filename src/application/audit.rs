@@ -303,8 +303,12 @@ impl Application {
         now: Moment,
     ) -> Result<Written, Error> {
         check_request_id(&request.request_id)?;
-        let Some(version) = self.version_of(organization).await? else {
-            return self.answer_for_the_absent(organization, request, now);
+        let version = match self.find(organization).await {
+            Ok(snapshot) => snapshot.organization().version,
+            Err(error) if error.is_unknown_organization() || organization.is_empty() => {
+                return self.answer_for_the_absent(organization, request, now);
+            }
+            Err(error) => return Err(error),
         };
         let id = OrganizationId::new(organization);
         if let Some(written) = self.recall(&id, request, now)? {

@@ -135,8 +135,10 @@ impl Application {
     }
 
     /// Looks for so many that are due, going round among the organizations in which
-    /// something waits: a few of each, beginning after the one that was last.
+    /// something waits, beginning after the one that was last: one of each, then two,
+    /// and so on.
     async fn admit_due(&self, limit: usize, now: Moment) -> Result<(), Error> {
+        let mut share = 1_usize;
         loop {
             let mut admitted = 0;
             let last = self.outbox.last_turn();
@@ -156,7 +158,8 @@ impl Application {
                         after = None;
                         break;
                     }
-                    admitted += self.admit_of(&organization, limit, now).await;
+                    let most = self.outbox.wanted(limit, now).min(share);
+                    admitted += self.admit_of(&organization, most).await;
                     if self.outbox.wanted(limit, now) == 0 {
                         return Ok(());
                     }
@@ -172,19 +175,17 @@ impl Application {
             if admitted == 0 {
                 return Ok(());
             }
+            share = share.saturating_mul(2);
         }
     }
 
-    async fn admit_of(&self, organization: &OrganizationId, limit: usize, now: Moment) -> usize {
+    async fn admit_of(&self, organization: &OrganizationId, most: usize) -> usize {
         if self.outbox.is_complete(organization) {
             return 0;
         }
         let written = self.outbox.written();
         match self.find(organization.as_str()).await {
-            Ok(snapshot) => {
-                let wanted = self.outbox.wanted(limit, now);
-                self.outbox.admit(snapshot.organization(), wanted, written)
-            }
+            Ok(snapshot) => self.outbox.admit(snapshot.organization(), most, written),
             Err(error) => {
                 if !error.is_about_the_organization() {
                     tracing::warn!(%organization, %error, "what it has to deliver can't be read");

@@ -190,6 +190,7 @@ impl Application {
         request: &Request,
     ) -> Result<Written, Error> {
         let founded = self.try_create(catalog, founding, request).await;
+        self.settle();
         let now = self.world.now();
         self.record_refusal(&founding.id, Need::Operator, request, &founded, now)
             .await;

@@ -1,8 +1,8 @@
 //! Which notifications are leased or pause, and when each is due again.
 //!
 //! What is to be delivered is in the organizations, and most of it stays there: only
-//! as much is *admitted* here as is about to be handed out ([`Outbox::admit`]), a few
-//! of each organization in turns. So memory holds the leases and pauses of at most
+//! as much is *admitted* here as is about to be handed out ([`Outbox::admit`]),
+//! organizations in turns. So memory holds the leases and pauses of at most
 //! so many, however many wait; a restart loses no more than these, and then it is
 //! delivered again. Every commit is followed, so that what is gone is forgotten and
 //! what is written wakes whoever delivers.
@@ -20,8 +20,6 @@ use crate::domain::organization::{Moment, Organization};
 /// The most notifications that are kept track of; while they are leased or pause, no
 /// others are handed out.
 const MAX_TRACKED: usize = 100_000;
-/// How many of an organization are admitted before it is another's turn.
-const ADMITTED_AT_ONCE: usize = 16;
 /// The pause after the first failure, in milliseconds; it doubles with each.
 const FIRST_PAUSE_MILLISECONDS: i64 = 10_000;
 /// The longest pause, in milliseconds.
@@ -170,7 +168,6 @@ impl Outbox {
             Some(last) if !is_news => (Bound::Excluded(last.clone()), Bound::Unbounded),
             _ => (Bound::Unbounded, Bound::Unbounded),
         };
-        let limit = limit.min(ADMITTED_AT_ONCE);
         let mut waiting = organization
             .notifications
             .range(beyond)
@@ -414,7 +411,11 @@ fn pause(attempts: u32, random: [u8; 16]) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::domain::identifiers::{CatalogId, PlanId, UserId};
+    use crate::domain::organization::{Notification, NotificationKind, Profile, Version};
 
     fn place(organization: &str, id: &str) -> Place {
         (OrganizationId::new(organization), NotificationId::new(id))
@@ -440,6 +441,88 @@ mod tests {
             .iter()
             .map(|taken| format!("{}{}", taken.place.0, taken.place.1))
             .collect()
+    }
+
+    /// An organization in which these wait.
+    fn organization(id: &str, waiting: &[&str]) -> Organization {
+        let profile = Profile {
+            id: OrganizationId::new(id),
+            display_name: String::new(),
+            catalog: CatalogId::new("catalog"),
+            plan: PlanId::new("plan"),
+            owner: UserId::new("owner"),
+            created_at: Moment(0),
+            next_project_ordinal: 0,
+            transfer: None,
+            version: Version(1),
+        };
+        let written: Vec<RecordChange> = waiting.iter().map(|id| written(id)).collect();
+        Organization::empty(Arc::new(profile), Version(1)).apply(&written)
+    }
+
+    fn written(id: &str) -> RecordChange {
+        RecordChange::PutNotification(Arc::new(Notification {
+            id: NotificationId::new(id),
+            kind: NotificationKind::MemberRemoved,
+            email: String::new(),
+            user: None,
+            invitation: None,
+            facts: BTreeMap::new(),
+            created_at: Moment(0),
+        }))
+    }
+
+    #[test]
+    fn the_oldest_are_admitted_and_admission_goes_on_where_it_ended() {
+        let outbox = Outbox::default();
+        let a = organization("a", &["1", "2", "3"]);
+        assert_eq!(outbox.admit(&a, 2, outbox.written()), 2);
+        assert!(!outbox.is_complete(a.id()));
+        assert_eq!(ids(&take(&outbox, 9, 0)), ["a1", "a2"]);
+        assert_eq!(outbox.admit(&a, 2, outbox.written()), 1);
+        assert!(outbox.is_complete(a.id()));
+        assert_eq!(ids(&take(&outbox, 9, 0)), ["a3"]);
+        assert_eq!(outbox.admit(&a, 2, outbox.written()), 0);
+        // Written now that everything is kept track of, and what is older besides.
+        outbox.follow(a.id(), &[written("4"), written("0")]);
+        assert_eq!(ids(&take(&outbox, 9, 0)), ["a0", "a4"]);
+    }
+
+    #[test]
+    fn what_was_written_while_the_state_was_read_is_admitted_all_the_same() {
+        let outbox = Outbox::default();
+        let before = outbox.written();
+        let stale = organization("a", &["2"]);
+        let all = organization("a", &["1", "2", "3"]);
+        outbox.follow(stale.id(), &[written("1"), written("3")]);
+        assert_eq!(outbox.admit(&stale, 9, before), 1);
+        assert!(!outbox.is_complete(stale.id()));
+        assert_eq!(outbox.admit(&all, 9, outbox.written()), 2);
+        assert_eq!(ids(&take(&outbox, 9, 0)), ["a1", "a2", "a3"]);
+        assert!(outbox.is_complete(all.id()));
+    }
+
+    #[test]
+    fn no_more_are_kept_track_of_than_there_is_room_for() {
+        let outbox = Outbox::default();
+        let a = organization("a", &[]);
+        for number in 0..MAX_TRACKED {
+            outbox
+                .state()
+                .add(a.id(), &NotificationId::new(format!("{number:06}")));
+        }
+        assert_eq!(take(&outbox, MAX_TRACKED, 0).len(), MAX_TRACKED);
+        assert_eq!(outbox.wanted(9, Moment(0)), 0);
+        outbox.follow(
+            a.id(),
+            &[RecordChange::DeleteNotification(NotificationId::new(
+                "000000",
+            ))],
+        );
+        assert_eq!(outbox.wanted(9, Moment(0)), 1);
+        // Those whose leases have ended are due again before any other.
+        assert_eq!(outbox.wanted(9, Moment(1_000)), 0);
+        assert_eq!(take(&outbox, 9, 1_000).len(), 9);
     }
 
     #[test]

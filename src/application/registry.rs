@@ -14,7 +14,7 @@
 //! holds it looks again.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -186,6 +186,8 @@ pub struct Registry {
     unsound: Mutex<BTreeMap<OrganizationId, Unsound>>,
     /// Those who make room take turns.
     evicting: Mutex<()>,
+    /// Whether somebody is about to.
+    is_settling: AtomicBool,
     /// Those who found organizations take turns.
     founding: Turn<()>,
 }
@@ -200,6 +202,7 @@ impl Registry {
             round: AtomicU64::new(0),
             unsound: Mutex::default(),
             evicting: Mutex::default(),
+            is_settling: AtomicBool::new(false),
             founding: Turn::default(),
         }
     }
@@ -304,6 +307,18 @@ impl Registry {
             }
             self.evict(id, cell);
         }
+    }
+
+    /// Whether nobody is about to make room already; whoever is told so has to
+    /// [`settle`](Self::settle).
+    pub fn begin_settling(&self) -> bool {
+        !self.is_settling.swap(true, Ordering::AcqRel)
+    }
+
+    /// Makes room for whatever was published meanwhile.
+    pub fn settle(&self) {
+        self.is_settling.store(false, Ordering::Release);
+        self.make_room(None);
     }
 
     /// Counts again what everything takes.

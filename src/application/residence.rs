@@ -306,20 +306,18 @@ impl Application {
 
     /// Lets organizations go if there is not enough room for all.
     pub(super) fn settle(&self) {
-        if self.registry.is_overweight() {
+        if self.registry.is_overweight() && self.registry.begin_settling() {
             let registry = Arc::clone(&self.registry);
             // Letting go of a large organization takes its time. Nobody waits for it.
-            drop(tokio::task::spawn_blocking(move || {
-                registry.make_room(None);
-            }));
+            drop(tokio::task::spawn_blocking(move || registry.settle()));
         }
     }
 
     /// Counts again what all organizations take in memory, and lets go of those that
-    /// there is no room for.
+    /// there is no room for. Passes by all of them: not for a thread that may not block.
     pub fn tend_memory(&self) {
         self.registry.weigh_all();
-        self.settle();
+        self.registry.make_room(None);
     }
 
     /// What the organizations in memory weigh, in bytes, by estimate.

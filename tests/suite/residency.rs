@@ -57,7 +57,7 @@ fn founding(id: &str, name: &str) -> Founding {
     Founding {
         id: id.to_owned(),
         display_name: name.to_owned(),
-        plan: String::new(),
+        plan: "commercial".to_owned(),
         owner: "owner".to_owned(),
         owner_display_name: String::new(),
         owner_email: String::new(),

