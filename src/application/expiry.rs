@@ -72,9 +72,9 @@ impl Application {
                 }
                 tried += 1;
                 match self.expire(&organization).await {
-                    Ok(Ended::All) => {}
+                    Ok(Ended::All | Ended::InTurns) => {}
                     // It would be due again at once.
-                    Ok(Ended::NotAll) => self.resting.rest(&organization, now),
+                    Ok(Ended::Stuck) => self.resting.rest(&organization, now),
                     Err(error) => {
                         tracing::warn!(%organization, %error, "what has expired could not be taken away");
                         self.resting.rest(&organization, now);
@@ -90,6 +90,7 @@ impl Application {
 
     async fn expire(&self, organization: &OrganizationId) -> Result<Ended, Error> {
         let mut last = None;
+        let mut has_changed = false;
         loop {
             let now = self.world.now();
             let snapshot = match self.find(organization.as_str()).await {
@@ -98,18 +99,24 @@ impl Application {
                 Err(error) => return Err(error),
             };
             let next = snapshot.organization().deadlines.due(now).next().cloned();
-            // What is still there after a change can't be taken away now.
+            // What is still there after a change is too much for one, or can't be taken away.
             if next == last {
-                return Ok(Ended::NotAll);
+                return Ok(if has_changed {
+                    Ended::InTurns
+                } else {
+                    Ended::Stuck
+                });
             }
             if next.is_none() {
                 return Ok(Ended::All);
             }
             last = next;
-            self.mutate(organization.as_str(), Need::Operator, &request(), |turn| {
-                Ok(turn.organization().expire(turn.catalog(), turn.now))
-            })
-            .await?;
+            let written = self
+                .mutate(organization.as_str(), Need::Operator, &request(), |turn| {
+                    Ok(turn.organization().expire(turn.catalog(), turn.now))
+                })
+                .await?;
+            has_changed = written.revision > snapshot.revision();
         }
     }
 }
@@ -117,7 +124,10 @@ impl Application {
 /// What became of all that had ended in an organization.
 enum Ended {
     All,
-    NotAll,
+    /// Some was taken away, more is left for the next time.
+    InTurns,
+    /// Nothing could be taken away.
+    Stuck,
 }
 
 fn request() -> Request {

@@ -282,7 +282,8 @@ impl Registry {
 
     /// Lets organizations go until all that stay weigh no more than they may: the
     /// longest unasked first, but those that have no room at all before all others.
-    /// `asked` stays where anything may, and so does what is being written.
+    /// `asked` stays where anything may, or else the one that was asked for last, and so
+    /// does what is being written.
     pub fn make_room(&self, asked: Option<&OrganizationId>) {
         let _one_at_a_time = self.evicting.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.is_overweight() {
@@ -291,13 +292,15 @@ impl Registry {
         let cells = self.cells.pin();
         let mut resident: Vec<(bool, u64, &OrganizationId, &Arc<Cell>)> = cells
             .iter()
-            .filter(|(id, _)| self.limit == 0 || asked != Some(id))
             .filter(|(_, cell)| cell.published.load().is_some())
             .map(|(id, cell)| {
                 let has_room = cell.weigh() <= self.limit;
                 (has_room, cell.used.load(Ordering::Relaxed), id, cell)
             })
             .collect();
+        let latest = resident.iter().max_by_key(|(_, used, _, _)| *used);
+        let spared = asked.or(latest.map(|(_, _, id, _)| *id)).cloned();
+        let spared = spared.filter(|_| self.limit > 0);
         resident.sort_unstable_by_key(|(has_room, used, id, _)| (*has_room, *used, *id));
         // A little more than needed, so that not everyone who reads has to make room.
         let enough = self.limit - self.limit / 16;
@@ -305,7 +308,9 @@ impl Registry {
             if self.weight() <= enough {
                 break;
             }
-            self.evict(id, cell);
+            if spared.as_ref() != Some(id) {
+                self.evict(id, cell);
+            }
         }
     }
 
