@@ -97,7 +97,7 @@ fn id(id: &str) -> usize {
     id.len() + COUNTS + ALLOCATION
 }
 
-fn optional_id<'a>(given: Option<&'a impl std::borrow::Borrow<str>>) -> usize {
+fn optional_id(given: Option<&impl std::borrow::Borrow<str>>) -> usize {
     given.map_or(0, |given| id(given.borrow()))
 }
 

@@ -100,6 +100,32 @@ async fn ids_of_nothing_take_no_room_and_are_refused_as_ever() {
     assert_eq!(application.weight(), weight);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_of_nothing_takes_no_room_even_if_whoever_asked_went_away() {
+    let store = filled(&["a"]).await;
+    let application = application(Arc::clone(&store) as _, UNLIMITED);
+    name(&application, "a").await;
+    let weight = application.weight();
+    store.gate.close();
+    let asking = {
+        let application = Arc::clone(&application);
+        tokio::spawn(async move { application.find("nothing").await.map(drop) })
+    };
+    store.gate.until_somebody_waits().await;
+    asking.abort();
+    assert!(asking.await.is_err());
+    assert!(application.weight() > weight, "it is being read");
+    store.gate.open();
+    let let_go = async {
+        while application.weight() > weight {
+            tokio::task::yield_now().await;
+        }
+    };
+    let patience = std::time::Duration::from_secs(60);
+    let let_go = tokio::time::timeout(patience, let_go).await;
+    let_go.expect("the room is given back");
+}
+
 #[tokio::test]
 async fn the_longest_unasked_leave_first_when_there_is_no_room() {
     let store = filled(&MANY).await;
