@@ -17,9 +17,9 @@
 )]
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -270,6 +270,8 @@ async fn ask(
 /// The real program.
 struct Program {
     child: Child,
+    /// Kept open: a program that can't print ends.
+    _printed: Lines<BufReader<ChildStdout>>,
     address: String,
     key: String,
 }
@@ -290,15 +292,16 @@ impl Program {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program starts");
-        let printed = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut printed = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let address = printed
-            .lines()
+            .by_ref()
             .map_while(Result::ok)
             .find_map(|line| line.strip_prefix("roster listens on ").map(str::to_owned))
             .expect("it listens");
         let key = fs::read_to_string(directory.join("operator.key")).expect("a key");
         Self {
             child,
+            _printed: printed,
             address,
             key: key.trim().to_owned(),
         }
