@@ -8,7 +8,7 @@
 
 /// What the program takes with no organization in memory: code, compiled catalogs,
 /// threads, connections, and what the store keeps of its own, in MiB.
-const PROGRAM_MIB: u64 = 40;
+const PROGRAM_MIB: u64 = 72;
 /// The part of all that the store's cache gets.
 const STORE_PART: u64 = 8;
 /// Of what is left, so much in a hundred is for organizations as they are weighed; the
@@ -52,14 +52,14 @@ mod tests {
 
     #[test]
     fn the_parts_stay_within_the_whole() {
-        for mib in [0, 1, 40, 64, 128, 1_024, 1_048_576] {
+        for mib in [0, 1, 72, 96, 128, 1_024, 1_048_576] {
             let budget = MemoryBudget::of_mib(mib);
             let organizations = u64::try_from(budget.organizations()).expect("it fits");
             let parts = budget.store_cache() + organizations;
             let whole = (mib * MIB).max(MIB);
             assert!(parts <= whole, "{mib} MiB: {parts} bytes");
         }
-        assert_eq!(MemoryBudget::of_mib(40).organizations(), 0);
-        assert!(MemoryBudget::of_mib(128).organizations() > 40 << 20);
+        assert_eq!(MemoryBudget::of_mib(72).organizations(), 0);
+        assert!(MemoryBudget::of_mib(128).organizations() > 24 << 20);
     }
 }
