@@ -1,5 +1,8 @@
 //! The composition root: the one place where the parts are chosen and joined.
 
+pub mod budget;
+pub mod doubt;
+
 use std::fs::{self, DirBuilder, File, OpenOptions as FileOptions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -13,7 +16,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use crate::application::{Application, Links, StartError};
+use self::budget::MemoryBudget;
+use crate::application::{Application, Links};
 use crate::catalogs::{self, CatalogFault};
 use crate::config::Settings;
 use crate::delivery::smtp::MailerError;
@@ -21,14 +25,16 @@ use crate::delivery::webhook::WebhookError;
 use crate::delivery::{Courier, Mailer, Webhook, worker};
 use crate::domain::Catalog;
 use crate::engine::{CatalogError, CompiledCatalog};
-use crate::store::sled::{OpenError, OpenOptions, SledStore, Verification};
-use crate::store::{ReadError, Store};
+use crate::store::Store;
+use crate::store::sled::{OpenError, OpenOptions};
 use crate::transport::caller::Authenticator;
 use crate::transport::server::{self, ServeError};
 use crate::world::{SystemWorld, World};
 
 /// How often what has ended is looked for. Decisions don't wait for it.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// After how many of these turns it is counted again what organizations take in memory.
+const TEND_EVERY: u64 = 5;
 
 /// The file that the operator's key is in.
 pub const OPERATOR_KEY_FILE: &str = "operator.key";
@@ -87,9 +93,6 @@ pub enum AppError {
     /// The store does not open.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// What the store holds can't be served.
-    #[error(transparent)]
-    Start(#[from] StartError),
     /// The examples could not be loaded.
     #[error("the examples can't be loaded")]
     Example(#[source] crate::application::Error),
@@ -120,7 +123,8 @@ pub struct App {
 }
 
 impl App {
-    /// Opens the store, compiles the catalogs, loads every organization and binds the listener.
+    /// Opens the store, compiles the catalogs and binds the listener. No organization is
+    /// read.
     pub async fn start(settings: Settings) -> Result<Self, AppError> {
         let directory = settings.data_dir.clone();
         DirBuilder::new()
@@ -135,29 +139,23 @@ impl App {
         let world: Arc<dyn World> = Arc::new(SystemWorld);
         let courier = courier(&settings)?;
         let compiled = compiled_catalogs(&settings.catalogs)?;
+        let budget = MemoryBudget::of_mib(settings.memory_budget_mib);
         let options = OpenOptions {
+            cache_bytes: budget.store_cache(),
             lock_wait: settings.lock_wait(),
             minimum_free_bytes: settings
                 .minimum_free_mib
                 .map(|mib| mib.saturating_mul(1024 * 1024)),
             ..OpenOptions::default()
         };
-        let store: Arc<dyn Store> = Arc::new(SledStore::open(&directory, options.clone())?);
+        let store: Arc<dyn Store> = Arc::new(doubt::open(&directory, options)?);
         let (key, key_is_new) = operator_key(&directory, &*world)?;
         let links = Links::new(&signing_key(&directory, &*store, &*world)?);
-        let started =
-            Application::start(compiled.clone(), store, Arc::clone(&world), links.clone());
-        let application = match started {
-            Err(StartError::Read(ReadError::Damaged(what))) => {
-                tracing::warn!(
-                    what,
-                    "a record is damaged; every record is checked against the journal"
-                );
-                Application::start(compiled, healed(&directory, options)?, world, links)?
-            }
-            started => started?,
-        };
-        let application = Arc::new(application.with_link_template(settings.link_template.clone()));
+        let share = budget.organizations();
+        let application = Application::start(compiled, store, world, links, share)
+            .with_link_template(settings.link_template.clone())
+            .with_alarm(doubt::alarm(directory.clone()));
+        let application = Arc::new(application);
         let examples = if settings.example {
             application
                 .load_examples()
@@ -229,6 +227,7 @@ impl App {
         let drain = self.settings.drain();
         let (stopping, stopped) = watch::channel(false);
         let mut background = JoinSet::new();
+        background.spawn(look_over(Arc::clone(&self.application), stopped.clone()));
         background.spawn(worker::tidy(Arc::clone(&self.application), stopped.clone()));
         if let Some(courier) = self.courier {
             let application = Arc::clone(&self.application);
@@ -260,30 +259,39 @@ impl App {
     }
 }
 
-/// Takes away what has ended, and writes down now and then which tokens were used,
+/// Looks once at every organization, until told to stop.
+async fn look_over(application: Arc<Application>, mut stop: watch::Receiver<bool>) {
+    let looking = application.look_over();
+    tokio::select! {
+        looked = looking => match looked {
+            Ok(0) => tracing::info!("every organization was looked at; all can be served"),
+            Ok(faults) => tracing::error!(faults, "organizations that can't be served"),
+            Err(error) => tracing::warn!(%error, "not every organization could be looked at"),
+        },
+        _ = stop.wait_for(|stopped| *stopped) => {}
+    }
+}
+
+/// Takes away what has ended, tends the memory, and writes down now and then which tokens were used,
 /// for as long as there is an application.
 async fn sweep(application: Weak<Application>) {
     let mut turns = tokio::time::interval(SWEEP_EVERY);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
+    for turn in 0_u64.. {
         turns.tick().await;
         match application.upgrade() {
             Some(application) => {
                 application.expire_due().await;
                 application.flush_token_use().await;
+                if turn.is_multiple_of(TEND_EVERY) {
+                    // Its way past every organization in memory is for a thread of its own.
+                    let tended = tokio::task::spawn_blocking(move || application.tend_memory());
+                    drop(tended.await);
+                }
             }
             None => return,
         }
     }
-}
-
-/// The store with every record checked, and made anew from the journal where it must be.
-fn healed(directory: &Path, options: OpenOptions) -> Result<Arc<dyn Store>, AppError> {
-    let options = OpenOptions {
-        verification: Verification::EveryRecord,
-        ..options
-    };
-    Ok(Arc::new(SledStore::open(directory, options)?))
 }
 
 /// The catalogs that come with Roster and those in the folders, compiled.

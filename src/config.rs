@@ -130,6 +130,16 @@ pub struct Settings {
     #[arg(long, env = "ROSTER_MINIMUM_FREE_MIB", value_name = "MIB")]
     pub minimum_free_mib: Option<u64>,
 
+    /// MiB of memory to stay within. Organizations are read when they are asked for, and
+    /// those that nobody has asked for in a while leave when there is no room.
+    #[arg(
+        long,
+        env = "ROSTER_MEMORY_BUDGET_MIB",
+        value_name = "MIB",
+        default_value_t = 1024
+    )]
+    pub memory_budget_mib: u64,
+
     /// Address of the page that links lead to, with `{token}` and perhaps
     /// `{organization}` in it; without it, notifications carry the bare token.
     #[arg(long, env = "ROSTER_LINK_TEMPLATE", value_name = "URL")]
@@ -237,6 +247,10 @@ impl Settings {
                 "ROSTER_MINIMUM_FREE_MIB",
                 self.minimum_free_mib
                     .map_or_else(|| "automatic".to_owned(), |mib| mib.to_string()),
+            ),
+            (
+                "ROSTER_MEMORY_BUDGET_MIB",
+                self.memory_budget_mib.to_string(),
             ),
             ("ROSTER_LINK_TEMPLATE", shown(self.link_template.as_ref())),
             ("ROSTER_NOTIFY_SMTP", shown(self.notify_smtp.as_ref())),

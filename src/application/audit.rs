@@ -303,8 +303,12 @@ impl Application {
         now: Moment,
     ) -> Result<Written, Error> {
         check_request_id(&request.request_id)?;
-        let Some(cell) = self.registry.get(organization) else {
-            return self.answer_for_the_absent(organization, request, now);
+        let version = match self.find(organization).await {
+            Ok(snapshot) => snapshot.organization().version,
+            Err(error) if error.is_unknown_organization() || organization.is_empty() => {
+                return self.answer_for_the_absent(organization, request, now);
+            }
+            Err(error) => return Err(error),
         };
         let id = OrganizationId::new(organization);
         if let Some(written) = self.recall(&id, request, now)? {
@@ -322,7 +326,6 @@ impl Application {
                 outcome,
             });
         }
-        let version = cell.snapshot().organization().version;
         let progress = Arc::clone(&self.progress);
         let commit = Commit {
             organization: id.clone(),
@@ -331,6 +334,7 @@ impl Application {
             at: now,
             records: Vec::new(),
             events: events.iter().map(|event| kept(event, request)).collect(),
+            wake_at: None,
             idempotency: idempotency(&id, &outcome, request, now),
             on_commit: Box::new(move |sequence| progress.reached(sequence)),
         };
@@ -403,7 +407,8 @@ impl Application {
         self.reach(at_least, reader.patience).await?;
         let revision = self.published();
         let is_operator = reader.caller.actor == Actor::Operator;
-        if is_operator && self.registry.get(organization).is_none() {
+        // An operator reads what was of an organization that is not served any more.
+        if is_operator && self.find(organization).await.is_err() {
             return self.sight_of_the_deleted(organization, revision).await;
         }
         let need = Need::Organization("ReadAuditLog");
@@ -422,7 +427,7 @@ impl Application {
         revision: u64,
     ) -> Result<Sight, Error> {
         if organization.is_empty() || identifier_fault(organization).is_some() {
-            self.find(organization)?;
+            self.find(organization).await?;
             return Err(Error::unknown_organization(organization));
         }
         let id = OrganizationId::new(organization);

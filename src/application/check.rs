@@ -8,7 +8,6 @@ use super::mutate::{Identity, Signature, refused_event};
 use super::{Application, Error};
 use crate::domain::Refusal;
 use crate::domain::organization::Moment;
-use crate::domain::refusal::{Fault, Violation};
 use crate::engine::{Explanation, RawQuestion, Snapshot, Verdict};
 
 /// The most requests of one batch.
@@ -68,10 +67,16 @@ pub struct Checked {
 }
 
 impl Application {
-    /// Decides on what is published.
-    pub fn check(&self, check: &Check<'_>) -> Result<Checked, Error> {
-        let snapshot = self.find(check.organization)?;
-        judge(&snapshot, check)
+    /// Decides at once on what is published, without waiting for anything; nothing if the
+    /// organization is not in memory.
+    pub fn check(&self, check: &Check<'_>) -> Option<Result<Checked, Error>> {
+        let snapshot = self.resident(check.organization)?;
+        Some(judge(&snapshot, check))
+    }
+
+    /// Decides on what is published, once the organization is in memory.
+    pub async fn check_on_demand(&self, check: &Check<'_>) -> Result<Checked, Error> {
+        judge(&*self.find(check.organization).await?, check)
     }
 
     /// Waits until the revision is published that `at_least` names.
@@ -93,7 +98,7 @@ impl Application {
         at_least: &str,
     ) -> Result<Arc<Snapshot>, Error> {
         self.reach(at_least, reader.patience).await?;
-        let snapshot = self.find(organization)?;
+        let snapshot = self.find(organization).await?;
         if reader.caller.actor == Actor::Operator {
             return Ok(snapshot);
         }
@@ -138,30 +143,7 @@ impl Application {
         patience: Duration,
     ) -> Result<Arc<Snapshot>, Error> {
         self.reach(at_least, patience).await?;
-        self.find(organization)
-    }
-
-    /// The organization as it is.
-    pub fn find(&self, organization: &str) -> Result<Arc<Snapshot>, Error> {
-        if organization.is_empty() {
-            return Err(Error::invalid(vec![Violation::new(
-                "organization",
-                Fault::Missing,
-                "must be given",
-            )]));
-        }
-        self.registry
-            .snapshot(organization)
-            .ok_or_else(|| self.absent(organization))
-    }
-
-    /// Why an organization is not served.
-    pub(super) fn absent(&self, organization: &str) -> Error {
-        if self.registry.is_set_aside(organization) {
-            Error::OwnerMissing(organization.to_owned())
-        } else {
-            Error::unknown_organization(organization)
-        }
+        self.find(organization).await
     }
 }
 

@@ -18,6 +18,25 @@ pub enum Error {
     /// What the store holds of the organization has no owner.
     #[error("organization `{0}` was found without its owner; restore it from a backup")]
     OwnerMissing(String),
+    /// The organization lives on a catalog that is not loaded.
+    #[error(
+        "organization `{organization}` lives on catalog `{catalog}`, which is not loaded; start \
+         the daemon with that catalog"
+    )]
+    CatalogMissing {
+        /// The organization.
+        organization: String,
+        /// Its catalog.
+        catalog: String,
+    },
+    /// What the store holds of the organization does not compile on its catalog.
+    #[error("organization `{organization}` does not compile on its catalog: {problem}")]
+    DoesNotCompile {
+        /// The organization.
+        organization: String,
+        /// What the engine says, for the log.
+        problem: String,
+    },
     /// The request id was used for another request.
     #[error("request id `{0}` was used for another request; take a new one")]
     RequestIdReused(String),
@@ -79,6 +98,31 @@ impl Error {
             kind: "organization",
             id,
         })
+    }
+
+    /// Whether it says that there is no such organization.
+    pub fn is_unknown_organization(&self) -> bool {
+        let of_kind = |refusal: &Refusal| {
+            matches!(
+                refusal,
+                Refusal::NotFound {
+                    kind: "organization",
+                    ..
+                }
+            )
+        };
+        matches!(self, Self::Refused(refusal) if of_kind(refusal))
+    }
+
+    /// Whether it is this one organization that can't be served, while others can.
+    pub fn is_about_the_organization(&self) -> bool {
+        match self {
+            Self::OwnerMissing(_)
+            | Self::CatalogMissing { .. }
+            | Self::Read(ReadError::Damaged(_))
+            | Self::DoesNotCompile { .. } => true,
+            other => other.is_unknown_organization(),
+        }
     }
 
     /// An outcome of another kind than its use case has, which is a fault inside.

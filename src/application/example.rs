@@ -158,7 +158,7 @@ impl Application {
                 owner_display_name: example.owner.1.to_owned(),
                 owner_email: String::new(),
             };
-            if self.find(example.organization).is_ok() {
+            if self.find(example.organization).await.is_ok() {
                 continue;
             }
             self.create_organization(example.catalog, &founding, &request())

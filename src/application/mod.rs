@@ -1,14 +1,13 @@
 //! Use cases, and the one write path.
 //!
-//! An [`Application`] holds every organization as a published snapshot. A check
-//! reads one and asks the engine. A change goes through [`mutate`]: load,
+//! An [`Application`] holds the organizations that are asked for as published
+//! snapshots, and reads others when they are. A check takes one and asks the engine. A change goes through [`mutate`]: load,
 //! decide, apply, compile, commit, publish. Nothing here knows the wire, Cedar
 //! or how the store keeps records.
 
 pub mod actor;
 pub mod audit;
 pub mod check;
-pub mod directory;
 pub mod error;
 pub mod example;
 pub mod expiry;
@@ -22,11 +21,11 @@ pub mod notifications;
 pub mod organizations;
 pub mod outbox;
 pub mod registry;
+pub mod residence;
 pub mod revision;
 pub mod tokens;
 pub mod transfer;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -40,20 +39,20 @@ pub use listing::{Page, PageRequest};
 pub use mutate::{Request, Written};
 pub use tokens::{Secret, TokenCheck, TokenChecked};
 
-use crate::domain::identifiers::CatalogId;
-use crate::engine::{CompiledCatalog, Snapshot};
-use crate::store::{ReadError, Store};
+use crate::engine::CompiledCatalog;
+use crate::store::Store;
 use crate::world::World;
-use directory::Directory;
+use expiry::Resting;
 use integrity::Integrity;
 use outbox::Outbox;
 use registry::Registry;
+use residence::Loader;
 use revision::Progress;
 use tokens::TokenUses;
 
 /// Everything that use cases need.
 pub struct Application {
-    catalogs: BTreeMap<CatalogId, Arc<CompiledCatalog>>,
+    loader: Arc<Loader>,
     store: Arc<dyn Store>,
     world: Arc<dyn World>,
     links: Links,
@@ -61,69 +60,48 @@ pub struct Application {
     registry: Arc<Registry>,
     progress: Arc<Progress>,
     token_uses: TokenUses,
-    directory: Arc<Directory>,
+    resting: Resting,
     /// Turns to read much of the history at a time.
     auditing: Arc<Semaphore>,
     outbox: Arc<Outbox>,
     integrity: Arc<Integrity>,
 }
 
-/// The application could not be started on what the store holds.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The store failed to read.
-    #[error("the store can't be read: {0}")]
-    Read(#[from] ReadError),
-    /// An organization lives on a catalog that was not loaded.
-    #[error(
-        "organization `{organization}` lives on catalog `{catalog}`, which is not among the catalogs loaded"
-    )]
-    UnknownCatalog {
-        /// The organization.
-        organization: String,
-        /// Its catalog.
-        catalog: String,
-    },
-    /// An organization no longer compiles.
-    #[error("organization `{organization}` does not compile on its catalog: {problem}")]
-    Compile {
-        /// The organization.
-        organization: String,
-        /// What the engine says.
-        problem: String,
-    },
-}
-
 impl Application {
-    /// Loads every organization of the store and compiles it. Links are made and
-    /// recognised with `links`.
+    /// On a store, of which nothing is read yet. Links are made and recognised with
+    /// `links`; organizations in memory weigh at most `budget` bytes.
     pub fn start(
         catalogs: Vec<Arc<CompiledCatalog>>,
         store: Arc<dyn Store>,
         world: Arc<dyn World>,
         links: Links,
-    ) -> Result<Self, StartError> {
+        budget: usize,
+    ) -> Self {
         let catalogs = catalogs
             .into_iter()
             .map(|catalog| (catalog.catalog().id.clone(), catalog))
             .collect();
-        let progress = Arc::new(Progress::starting_at(store.head().sequence));
-        let application = Self {
-            catalogs,
+        let registry = Arc::new(Registry::new(budget));
+        let integrity = Arc::new(Integrity::default());
+        Self {
+            progress: Arc::new(Progress::starting_at(store.head().sequence)),
+            loader: Arc::new(Loader::new(
+                Arc::clone(&store),
+                catalogs,
+                Arc::clone(&registry),
+                Arc::clone(&integrity),
+            )),
             store,
             world,
             links,
             link_template: None,
-            registry: Arc::new(Registry::default()),
-            progress,
+            registry,
             token_uses: TokenUses::default(),
-            directory: Arc::default(),
+            resting: Resting::default(),
             auditing: Arc::new(Semaphore::new(audit::MAX_READERS)),
             outbox: Arc::default(),
-            integrity: Arc::default(),
-        };
-        application.load()?;
-        Ok(application)
+            integrity,
+        }
     }
 
     /// Sends links as this template says, instead of bare tokens.
@@ -133,57 +111,14 @@ impl Application {
         self
     }
 
-    fn load(&self) -> Result<(), StartError> {
-        const PAGE: usize = 1_000;
-        let mut after = None;
-        loop {
-            let page = self.store.organizations(after.as_ref(), PAGE)?;
-            for id in &page {
-                let Some((organization, sequence)) = self.store.load(id)? else {
-                    continue;
-                };
-                if !organization.has_owner() {
-                    tracing::error!(
-                        organization = %id,
-                        "found without its owner, is not served; restore it from a backup"
-                    );
-                    self.integrity.note(id, Some("it has no owner"));
-                    self.registry.set_aside(id);
-                    continue;
-                }
-                let catalog = &organization.profile.catalog;
-                let Some(compiled) = self.catalogs.get(catalog) else {
-                    return Err(StartError::UnknownCatalog {
-                        organization: id.to_string(),
-                        catalog: catalog.to_string(),
-                    });
-                };
-                let snapshot = Snapshot::compile(Arc::clone(compiled), organization, sequence.0)
-                    .map_err(|error| StartError::Compile {
-                        organization: id.to_string(),
-                        problem: error.to_string(),
-                    })?;
-                self.integrity.note(id, snapshot.fault().as_deref());
-                self.directory.add_all(snapshot.organization());
-                let snapshot = Arc::new(snapshot);
-                self.registry.publish(id, Arc::clone(&snapshot));
-                self.outbox.add_all(snapshot.organization());
-            }
-            match page.last() {
-                Some(last) if page.len() == PAGE => after = Some(last.clone()),
-                _ => return Ok(()),
-            }
-        }
-    }
-
     /// The catalogs, ascending by id.
     pub fn catalogs(&self) -> impl Iterator<Item = &Arc<CompiledCatalog>> {
-        self.catalogs.values()
+        self.loader.catalogs.values()
     }
 
     /// The catalog of that id.
     pub fn catalog(&self, id: &str) -> Option<&Arc<CompiledCatalog>> {
-        self.catalogs.get(id)
+        self.loader.catalogs.get(id)
     }
 
     /// Which organizations are unsound.

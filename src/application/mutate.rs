@@ -10,11 +10,10 @@ use std::sync::Arc;
 
 use super::actor::{self, Acting, Actor, Caller, Need, Turn};
 use super::expiry::SYSTEM;
-use super::registry::Cell;
 use super::{Application, Error};
 use crate::domain::change::{Change, Event, Outcome, RecordChange};
 use crate::domain::identifiers::{OrganizationId, identifier_fault};
-use crate::domain::organization::{Moment, Organization};
+use crate::domain::organization::{Moment, Organization, Version};
 use crate::domain::refusal::{Fault, Violation};
 use crate::domain::{Refusal, grant_rule};
 use crate::engine::Snapshot;
@@ -92,8 +91,7 @@ impl Application {
             && !request.validate_only
             && request.caller.name != SYSTEM
         {
-            let snapshot = self.registry.snapshot(organization);
-            let identity = Identity::of(snapshot.as_deref(), &request.caller.actor);
+            let identity = self.identity_in(organization, &request.caller.actor).await;
             let signature = Signature::of_request(request, identity);
             let event = refused_event(organization, need, signature, reason);
             self.record(organization, vec![event], now).await;
@@ -110,14 +108,14 @@ impl Application {
     ) -> Result<Written, Error> {
         check_request_id(&request.request_id)?;
         for _ in 0..MAX_ATTEMPTS {
-            let Some(cell) = self.registry.get(organization) else {
+            let Some(writing) = self.take_turn(organization).await? else {
                 return self.answer_for_the_absent(organization, request, now);
             };
-            let _turn = cell.turn().await;
-            if !self.registry.holds(organization, &cell) {
-                continue;
-            }
-            match self.attempt(&cell, need, request, now, decide).await? {
+            let current = &writing.current;
+            let attempt = self.attempt(current, need, request, now, decide).await;
+            drop(writing);
+            self.settle();
+            match attempt? {
                 Attempt::Done(written) => return Ok(written),
                 Attempt::Again => {}
             }
@@ -128,10 +126,14 @@ impl Application {
     /// Puts events into the history that change nothing. That they could not be
     /// stored is no reason to answer differently; it is logged.
     pub(super) async fn record(&self, organization: &str, events: Vec<HistoryEvent>, now: Moment) {
-        let Some(cell) = self.registry.get(organization) else {
-            return;
+        let version = match self.version_of(organization).await {
+            Ok(Some(version)) => version,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::error!(%error, organization, "a refusal could not be recorded");
+                return;
+            }
         };
-        let version = cell.snapshot().organization().version;
         let progress = Arc::clone(&self.progress);
         let commit = Commit {
             organization: OrganizationId::new(organization),
@@ -140,6 +142,7 @@ impl Application {
             at: now,
             records: Vec::new(),
             events,
+            wake_at: None,
             idempotency: None,
             on_commit: Box::new(move |sequence| progress.reached(sequence)),
         };
@@ -156,30 +159,29 @@ impl Application {
         now: Moment,
     ) -> Result<Written, Error> {
         self.recall(&OrganizationId::new(organization), request, now)?
-            .ok_or_else(|| self.absent(organization))
+            .ok_or_else(|| Error::unknown_organization(organization))
     }
 
     async fn attempt(
         &self,
-        cell: &Arc<Cell>,
+        current: &Snapshot,
         need: Need<'_>,
         request: &Request,
         now: Moment,
         decide: &impl Fn(&Turn<'_>) -> Result<Change, Refusal>,
     ) -> Result<Attempt, Error> {
-        let current = cell.snapshot();
         let organization = current.organization();
         // Before anything is remembered: a token that is dead gets no answer at all.
-        let acting = actor::resolve(&current, &request.caller.actor, request.method, now)?;
+        let acting = actor::resolve(current, &request.caller.actor, request.method, now)?;
         if let Some(written) = self.recall(organization.id(), request, now)? {
             return Ok(Attempt::Done(written));
         }
         if let Some(acting) = &acting {
-            self.note_token_use(&current, acting, now);
-            actor::authorize(&current, acting, need, request.method, now)?;
+            self.note_token_use(current, acting, now);
+            actor::authorize(current, acting, need, request.method, now)?;
         }
         let turn = Turn {
-            snapshot: &current,
+            snapshot: current,
             now,
             acting: acting.as_ref(),
         };
@@ -203,7 +205,7 @@ impl Application {
         let identity = acting.as_ref().map(Identity::from).unwrap_or_default();
         let signature = Signature::of_request(request, identity);
         if change.records.is_empty() {
-            return self.note(&current, change, request, signature, now).await;
+            return self.note(current, change, request, signature, now).await;
         }
         self.commit(next, expected, change, request, signature, now)
             .await
@@ -236,6 +238,7 @@ impl Application {
             at: now,
             records: Vec::new(),
             events: history_events(&change, &signature),
+            wake_at: None,
             idempotency: idempotency(&id, &change.outcome, request, now),
             on_commit: Box::new(move |sequence| progress.reached(sequence)),
         };
@@ -274,7 +277,7 @@ impl Application {
     async fn commit(
         &self,
         next: Snapshot,
-        expected: Option<crate::domain::organization::Version>,
+        expected: Option<Version>,
         change: Change,
         request: &Request,
         signature: Signature<'_>,
@@ -288,8 +291,9 @@ impl Application {
             version: organization.version,
             at: now,
             events: history_events(&change, &signature),
+            wake_at: organization.deadlines.first().map(|(end, _)| *end),
             idempotency: idempotency(&id, &change.outcome, request, now),
-            on_commit: self.publisher(next, &change.records),
+            on_commit: self.publisher(next, expected, &change.records),
             records: change.records,
         };
         match self.store.commit(commit).await {
@@ -303,6 +307,16 @@ impl Application {
             }
             Err(error) => Err(Error::Commit(error)),
         }
+    }
+
+    /// Who an actor of an organization is, as far as that can be told.
+    pub(super) async fn identity_in(&self, organization: &str, actor: &Actor) -> Identity {
+        // Only what a token says is told by the organization.
+        let snapshot = match actor {
+            Actor::Token(_) => self.find(organization).await.ok(),
+            Actor::Operator | Actor::Member(_) => None,
+        };
+        Identity::of(snapshot.as_deref(), actor)
     }
 
     /// The answer to a request that was answered before.
@@ -497,48 +511,40 @@ pub(super) fn refused_event(
 }
 
 impl Application {
-    /// What makes a commit visible once it is durable.
-    fn publisher(&self, next: Snapshot, records: &[RecordChange]) -> OnCommit {
+    /// What makes a commit visible once it is durable; `expected` is `None` where an
+    /// organization is founded.
+    fn publisher(
+        &self,
+        next: Snapshot,
+        expected: Option<Version>,
+        records: &[RecordChange],
+    ) -> OnCommit {
         let registry = Arc::clone(&self.registry);
         let progress = Arc::clone(&self.progress);
-        let directory = Arc::clone(&self.directory);
         let outbox = Arc::clone(&self.outbox);
         let integrity = Arc::clone(&self.integrity);
         let fault = integrity.fault_after(&next, records);
         let deleted = records.contains(&RecordChange::DeleteOrganization);
-        let members: Vec<RecordChange> = records
-            .iter()
-            .filter(|record| {
-                matches!(
-                    record,
-                    RecordChange::PutMember(_) | RecordChange::DeleteMember(_)
-                )
-            })
-            .cloned()
-            .collect();
-        let notifications: Vec<RecordChange> = records
-            .iter()
-            .filter(|record| {
-                matches!(
-                    record,
-                    RecordChange::PutNotification(_) | RecordChange::DeleteNotification(_)
-                )
-            })
-            .cloned()
-            .collect();
+        let is_news = |record: &&RecordChange| {
+            matches!(
+                record,
+                RecordChange::PutNotification(_) | RecordChange::DeleteNotification(_)
+            )
+        };
+        let notifications: Vec<RecordChange> = records.iter().filter(is_news).cloned().collect();
         Box::new(move |sequence| {
             let id = Organization::id(next.organization()).clone();
             if deleted {
                 outbox.remove_all(&id);
                 integrity.forget(&id);
-                if let Some(last) = registry.snapshot(id.as_str()) {
-                    directory.remove_all(last.organization());
-                }
                 registry.forget(&id);
             } else {
-                registry.publish(&id, Arc::new(next.at_revision(sequence.0)));
+                let next = Arc::new(next.at_revision(sequence.0));
+                match expected {
+                    Some(_) => registry.publish(&id, next),
+                    None => registry.publish_first(&id, next),
+                }
                 integrity.note(&id, fault.as_deref());
-                directory.follow(&id, &members);
                 outbox.follow(&id, &notifications);
             }
             progress.reached(sequence);

@@ -25,6 +25,8 @@ use crate::world::draw_id;
 
 /// The most notifications of one acknowledgement or release.
 pub const MAX_ITEMS: usize = 1_000;
+/// How many organizations in which something waits are looked up at once.
+const LOOKED_UP_AT_ONCE: usize = 256;
 /// The most old notifications of an organization that one commit gives up.
 const MAX_GIVEN_UP: usize = 100;
 
@@ -99,18 +101,28 @@ impl Application {
         let until = Moment(now.0.saturating_add(lease));
         let mut letters = Vec::new();
         while letters.is_empty() {
+            if let Err(error) = self.admit_due(limit, now).await {
+                tracing::warn!(%error, "what is to be delivered could not be looked up");
+            }
             let draw = || draw_id(self.world(), "lease");
             let taken = self.outbox.take(limit, until, now, draw);
             if taken.is_empty() {
                 break;
             }
             for taken in taken {
-                let Some(snapshot) = self.registry.snapshot(taken.place.0.as_str()) else {
-                    continue;
+                let snapshot = match self.find(taken.place.0.as_str()).await {
+                    Ok(snapshot) => snapshot,
+                    Err(error) if error.is_unknown_organization() => {
+                        self.outbox.forget(&taken.place);
+                        continue;
+                    }
+                    // It is due again when the lease ends.
+                    Err(_) => continue,
                 };
                 let id = taken.place.1.as_str();
                 // It may have been acknowledged meanwhile.
                 let Some(found) = snapshot.organization().notifications.get(id) else {
+                    self.outbox.forget(&taken.place);
                     continue;
                 };
                 match self.letter(&snapshot, found, &taken, now) {
@@ -120,6 +132,67 @@ impl Application {
             }
         }
         letters
+    }
+
+    /// Looks for so many that are due, going round among the organizations in which
+    /// something waits, beginning after the one that was last: one of each, then two,
+    /// and so on.
+    async fn admit_due(&self, limit: usize, now: Moment) -> Result<(), Error> {
+        let mut share = 1_usize;
+        loop {
+            let mut admitted = 0;
+            let last = self.outbox.last_turn();
+            let (mut after, mut wrapped) = (last.clone(), false);
+            loop {
+                if self.outbox.wanted(limit, now) == 0 {
+                    return Ok(());
+                }
+                let begin = after.clone();
+                let page = self
+                    .ask_store(move |store| store.notifying(begin.as_ref(), LOOKED_UP_AT_ONCE))
+                    .await?;
+                let is_last = page.len() < LOOKED_UP_AT_ONCE;
+                after = page.last().cloned();
+                for organization in page {
+                    if wrapped && last.as_ref().is_none_or(|last| organization > *last) {
+                        after = None;
+                        break;
+                    }
+                    let most = self.outbox.wanted(limit, now).min(share);
+                    admitted += self.admit_of(&organization, most).await;
+                    if self.outbox.wanted(limit, now) == 0 {
+                        return Ok(());
+                    }
+                }
+                if is_last || after.is_none() {
+                    if wrapped || last.is_none() {
+                        break;
+                    }
+                    (after, wrapped) = (None, true);
+                }
+            }
+            // Everyone had a turn; another round only if there was something.
+            if admitted == 0 {
+                return Ok(());
+            }
+            share = share.saturating_mul(2);
+        }
+    }
+
+    async fn admit_of(&self, organization: &OrganizationId, most: usize) -> usize {
+        if self.outbox.is_complete(organization) {
+            return 0;
+        }
+        let written = self.outbox.written();
+        match self.find(organization.as_str()).await {
+            Ok(snapshot) => self.outbox.admit(snapshot.organization(), most, written),
+            Err(error) => {
+                if !error.is_about_the_organization() {
+                    tracing::warn!(%organization, %error, "what it has to deliver can't be read");
+                }
+                0
+            }
+        }
     }
 
     /// Takes delivered notifications out of the outboxes, a commit for each
@@ -201,7 +274,7 @@ impl Application {
         if !held {
             return false;
         }
-        let snapshot = self.registry.snapshot(place.0.as_str());
+        let snapshot = self.find(place.0.as_str()).await.ok();
         let written = snapshot.and_then(|snapshot| {
             let waiting = &snapshot.organization().notifications;
             Some(waiting.get(place.1.as_str())?.created_at)
@@ -225,23 +298,45 @@ impl Application {
 
     /// Gives up what nobody has come for in a long time.
     pub async fn give_up_unclaimed(&self) {
-        for organization in self.outbox.organizations() {
-            let now = self.world.now();
-            let Some(snapshot) = self.registry.snapshot(organization.as_str()) else {
-                continue;
+        let mut after = None;
+        loop {
+            let begin = after.clone();
+            let page = self
+                .ask_store(move |store| store.notifying(begin.as_ref(), LOOKED_UP_AT_ONCE))
+                .await;
+            let page = match page {
+                Ok(page) => page,
+                Err(error) => {
+                    tracing::warn!(%error, "what nobody has come for could not be looked up");
+                    return;
+                }
             };
-            let waiting = snapshot.organization().notifications.values();
-            let old: Vec<NotificationId> = waiting
-                .take_while(|notification| {
-                    now.0.saturating_sub(notification.created_at.0) >= KEPT_FOR_MILLISECONDS
-                })
-                .map(|notification| notification.id.clone())
-                .take(MAX_GIVEN_UP)
-                .collect();
-            if !old.is_empty() {
-                self.give_up_all(&organization, &old, GivenUp::Unclaimed)
-                    .await;
+            for organization in &page {
+                self.give_up_unclaimed_of(organization).await;
             }
+            match page.last() {
+                Some(last) if page.len() == LOOKED_UP_AT_ONCE => after = Some(last.clone()),
+                _ => return,
+            }
+        }
+    }
+
+    async fn give_up_unclaimed_of(&self, organization: &OrganizationId) {
+        let now = self.world.now();
+        let Ok(snapshot) = self.find(organization.as_str()).await else {
+            return;
+        };
+        let waiting = snapshot.organization().notifications.values();
+        let old: Vec<NotificationId> = waiting
+            .take_while(|notification| {
+                now.0.saturating_sub(notification.created_at.0) >= KEPT_FOR_MILLISECONDS
+            })
+            .map(|notification| notification.id.clone())
+            .take(MAX_GIVEN_UP)
+            .collect();
+        if !old.is_empty() {
+            self.give_up_all(organization, &old, GivenUp::Unclaimed)
+                .await;
         }
     }
 

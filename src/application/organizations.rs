@@ -1,4 +1,5 @@
-//! Founding an organization: the one change that starts from nothing.
+//! Founding an organization, the one change that starts from nothing; and what is
+//! about many organizations: lists, and removing a user from all of them.
 
 use std::sync::Arc;
 
@@ -9,12 +10,33 @@ use super::mutate::{Request, Written, check_request_id, key};
 use super::{Application, Error};
 use crate::domain::Refusal;
 use crate::domain::change::Outcome;
-use crate::domain::identifiers::{OrganizationId, identifier_fault};
+use crate::domain::identifiers::{OrganizationId, UserId, identifier_fault};
 use crate::domain::lifecycle::{Founding, found};
-use crate::domain::organization::Moment;
+use crate::domain::organization::{Member, Moment, Profile};
 use crate::domain::refusal::{Fault, Violation};
 use crate::engine::Snapshot;
 use crate::world::{draw_id, draw_version};
+
+/// How many memberships of a user are looked up at once.
+const MEMBERSHIPS_AT_ONCE: usize = 1_000;
+
+/// An organization as lists show it: a list holds no more in memory than it tells.
+pub struct Listed {
+    /// The organization's own record.
+    pub profile: Arc<Profile>,
+    /// How many members it has.
+    pub members: usize,
+}
+
+impl Listed {
+    fn of(snapshot: &Snapshot) -> Self {
+        let organization = snapshot.organization();
+        Self {
+            profile: Arc::clone(&organization.profile),
+            members: organization.members.len(),
+        }
+    }
+}
 
 /// What became of each membership of a user.
 pub struct Removals {
@@ -25,21 +47,81 @@ pub struct Removals {
 }
 
 impl Application {
-    /// Organizations whose ids come after `after`, ascending, at most `limit`.
-    pub fn organizations_after(&self, after: &str, limit: usize) -> Vec<Arc<Snapshot>> {
-        let ids = self.registry.ids(after, limit);
-        ids.iter()
-            .filter_map(|id| self.registry.snapshot(id.as_str()))
-            .collect()
+    /// Organizations whose ids come after `after`, ascending, at most `limit`. One that
+    /// can't be served is left out; the log tells of it.
+    pub async fn organizations_after(
+        &self,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<Listed>, Error> {
+        let mut listed = Vec::new();
+        let mut after = cursor(after);
+        while listed.len() < limit {
+            let (begin, wanted) = (after.clone(), limit - listed.len());
+            let page = self
+                .ask_store(move |store| store.organizations(begin.as_ref(), wanted))
+                .await?;
+            for id in &page {
+                listed.extend(self.listed(id).await?.map(|snapshot| Listed::of(&snapshot)));
+            }
+            match page.last() {
+                Some(last) if page.len() == wanted => after = Some(last.clone()),
+                _ => break,
+            }
+        }
+        Ok(listed)
     }
 
-    /// Organizations of a user whose ids come after `after`, ascending, at most `limit`.
-    pub fn organizations_of(&self, user: &str, after: &str, limit: usize) -> Vec<Arc<Snapshot>> {
-        let ids = self.directory.organizations(user, after, limit);
-        ids.iter()
-            .filter_map(|id| self.registry.snapshot(id.as_str()))
-            .filter(|snapshot| snapshot.organization().members.contains_key(user))
-            .collect()
+    /// Organizations of a user whose ids come after `after`, ascending, at most `limit`,
+    /// with the user's membership in each.
+    pub async fn organizations_of(
+        &self,
+        user: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<(Listed, Arc<Member>)>, Error> {
+        let mut listed = Vec::new();
+        let mut after = cursor(after);
+        while listed.len() < limit {
+            let wanted = limit - listed.len();
+            let page = self.memberships(user, after.clone(), wanted).await?;
+            for id in &page {
+                let Some(snapshot) = self.listed(id).await? else {
+                    continue;
+                };
+                let member = snapshot.organization().members.get(user).cloned();
+                listed.extend(member.map(|member| (Listed::of(&snapshot), member)));
+            }
+            match page.last() {
+                Some(last) if page.len() == wanted => after = Some(last.clone()),
+                _ => break,
+            }
+        }
+        Ok(listed)
+    }
+
+    /// An organization for a list; nothing if it is gone, or can't be served.
+    async fn listed(&self, id: &OrganizationId) -> Result<Option<Arc<Snapshot>>, Error> {
+        match self.find(id.as_str()).await {
+            Ok(snapshot) => Ok(Some(snapshot)),
+            Err(error) if error.is_about_the_organization() => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Ids of organizations of a user, ascending.
+    async fn memberships(
+        &self,
+        user: &str,
+        after: Option<OrganizationId>,
+        limit: usize,
+    ) -> Result<Vec<OrganizationId>, Error> {
+        if identifier_fault(user).is_some() {
+            return Ok(Vec::new());
+        }
+        let user = UserId::new(user);
+        self.ask_store(move |store| store.memberships(&user, after.as_ref(), limit))
+            .await
     }
 
     /// Removes a user from every organization, and says what became of each membership.
@@ -59,25 +141,41 @@ impl Application {
             each: Vec::new(),
             revision: self.published(),
         };
-        for organization in self.directory.organizations(user, "", usize::MAX) {
-            let removed = self
-                .mutate(organization.as_str(), Need::Operator, request, |turn| {
-                    let catalog = turn.catalog();
-                    turn.organization()
-                        .remove_member(catalog, user, "", "", turn.now)
-                })
-                .await;
-            let removal = match removed {
-                Ok(written) => {
-                    removals.revision = removals.revision.max(written.revision);
-                    Ok(written.outcome)
-                }
-                Err(Error::Refused(refusal)) => Err(refusal),
-                Err(other) => return Err(other),
-            };
-            removals.each.push((organization, removal));
+        let mut after = None;
+        let mut unserved = None;
+        loop {
+            let page = self
+                .memberships(user, after.clone(), MEMBERSHIPS_AT_ONCE)
+                .await?;
+            for organization in &page {
+                let removed = self
+                    .mutate(organization.as_str(), Need::Operator, request, |turn| {
+                        let catalog = turn.catalog();
+                        turn.organization()
+                            .remove_member(catalog, user, "", "", turn.now)
+                    })
+                    .await;
+                let removal = match removed {
+                    Ok(written) => {
+                        removals.revision = removals.revision.max(written.revision);
+                        Ok(written.outcome)
+                    }
+                    Err(Error::Refused(refusal)) => Err(refusal),
+                    // The others first; then it is told that this one remains.
+                    Err(other) if other.is_about_the_organization() => {
+                        unserved.get_or_insert(other);
+                        continue;
+                    }
+                    Err(other) => return Err(other),
+                };
+                removals.each.push((organization.clone(), removal));
+            }
+            match page.last() {
+                Some(last) if page.len() == MEMBERSHIPS_AT_ONCE => after = Some(last.clone()),
+                _ => break,
+            }
         }
-        Ok(removals)
+        unserved.map_or(Ok(removals), Err)
     }
 
     /// Founds an organization on a catalog. An empty id stands for a generated one,
@@ -92,6 +190,7 @@ impl Application {
         request: &Request,
     ) -> Result<Written, Error> {
         let founded = self.try_create(catalog, founding, request).await;
+        self.settle();
         let now = self.world.now();
         self.record_refusal(&founding.id, Need::Operator, request, &founded, now)
             .await;
@@ -128,14 +227,14 @@ impl Application {
         let _turn = self.registry.founding_turn().await;
         let mut founding = founding.clone();
         if founding.id.is_empty() {
-            founding.id = self.generated_id(request, now)?;
+            founding.id = self.generated_id(request, now).await?;
         }
         let id = OrganizationId::new(founding.id.as_str());
         if let Some(written) = self.recall(&id, request, now)? {
             return Ok(written);
         }
         let (organization, change) = found(compiled.catalog(), &founding, first, now)?;
-        if self.registry.get(id.as_str()).is_some() {
+        if self.version_of(id.as_str()).await?.is_some() {
             return Err(already_exists(&id));
         }
         let snapshot = Snapshot::compile(Arc::clone(compiled), organization, 0)?;
@@ -154,7 +253,7 @@ impl Application {
     /// An id for an organization that came without one. It follows from the request
     /// id, if there is one: what a request id did is remembered by organization. One
     /// that is used again after it was forgotten gets the next id.
-    fn generated_id(&self, request: &Request, now: Moment) -> Result<String, Error> {
+    async fn generated_id(&self, request: &Request, now: Moment) -> Result<String, Error> {
         if request.request_id.is_empty() {
             return Ok(draw_id(self.world(), "org"));
         }
@@ -164,11 +263,16 @@ impl Application {
             let key = key(&OrganizationId::new(id.as_str()), request);
             match self.store.remembered(&key)? {
                 Some(remembered) if remembered.expires_at <= now => turn += 1,
-                None if self.registry.get(&id).is_some() => turn += 1,
+                None if self.version_of(&id).await?.is_some() => turn += 1,
                 _ => return Ok(id),
             }
         }
     }
+}
+
+/// Where a list goes on, if it was begun.
+fn cursor(after: &str) -> Option<OrganizationId> {
+    (!after.is_empty()).then(|| OrganizationId::new(after))
 }
 
 fn derived_id(request: &Request, turn: u64) -> String {

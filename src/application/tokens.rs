@@ -189,6 +189,17 @@ pub struct TokenCheck<'a> {
     pub include_reasons: bool,
 }
 
+impl TokenCheck<'_> {
+    /// The organization that the token says to be of.
+    fn claimed(&self) -> Result<String, Refusal> {
+        let (of, _) = self.secret.locator().ok_or(Refusal::BadToken)?;
+        if !self.organization.is_empty() && self.organization != of {
+            return Err(Refusal::BadToken);
+        }
+        Ok(of)
+    }
+}
+
 /// The answer to it.
 #[derive(Clone, Debug)]
 pub struct TokenChecked {
@@ -203,13 +214,35 @@ pub struct TokenChecked {
 }
 
 impl Application {
-    /// Decides for whomever a token stands for.
-    pub fn check_with_token(&self, check: &TokenCheck<'_>) -> Result<TokenChecked, Error> {
-        let (of, _) = check.secret.locator().ok_or(Refusal::BadToken)?;
-        if !check.organization.is_empty() && check.organization != of {
-            return Err(Refusal::BadToken.into());
+    /// Decides at once for whomever a token stands for, without waiting for anything;
+    /// nothing if the organization is not in memory.
+    pub fn check_with_token(&self, check: &TokenCheck<'_>) -> Option<Result<TokenChecked, Error>> {
+        let of = match check.claimed() {
+            Ok(of) => of,
+            Err(refusal) => return Some(Err(refusal.into())),
+        };
+        let snapshot = self.resident(&of)?;
+        Some(self.judge_token(&snapshot, check))
+    }
+
+    /// Decides for whomever a token stands for, once the organization is in memory.
+    pub async fn check_with_token_on_demand(
+        &self,
+        check: &TokenCheck<'_>,
+    ) -> Result<TokenChecked, Error> {
+        let of = check.claimed()?;
+        match self.find(&of).await {
+            Ok(snapshot) => self.judge_token(&snapshot, check),
+            Err(error) if error.is_unknown_organization() => Err(Refusal::BadToken.into()),
+            Err(other) => Err(other),
         }
-        let snapshot = self.registry.snapshot(&of).ok_or(Refusal::BadToken)?;
+    }
+
+    fn judge_token(
+        &self,
+        snapshot: &Snapshot,
+        check: &TokenCheck<'_>,
+    ) -> Result<TokenChecked, Error> {
         let organization = snapshot.organization();
         let presented = check.secret.find_in(organization)?;
         let token = presented.token;
@@ -223,14 +256,14 @@ impl Application {
                     ..asked_by(check.question, token)
                 };
                 snapshot.question(&question).map_err(Error::invalid)?;
-                dead_answer(&snapshot, dead, standing.valid_until, check.include_reasons)
+                dead_answer(snapshot, dead, standing.valid_until, check.include_reasons)
             }
             None => {
                 self.token_uses.note(organization.id(), &token.id, now);
                 let mut checked = judge(
-                    &snapshot,
+                    snapshot,
                     &Check {
-                        organization: &of,
+                        organization: organization.id().as_str(),
                         question: asked_by(check.question, token),
                         include_reasons: check.include_reasons,
                     },
@@ -250,14 +283,14 @@ impl Application {
     /// What an actor needs to look after a token, or after tokens of that kind and
     /// subject; and who the actor is. Whatever is not found, an organization or an
     /// actor, is refused where that is also recorded.
-    pub fn token_need(
+    pub async fn token_need(
         &self,
         organization: &str,
         caller: &Caller,
         method: &'static str,
         about: TokenTarget<'_>,
     ) -> (Need<'static>, Option<UserId>) {
-        let Some(snapshot) = self.registry.snapshot(organization) else {
+        let Ok(snapshot) = self.find(organization).await else {
             return (Need::Organization("ManageTokens"), None);
         };
         let acting = actor::resolve(&snapshot, &caller.actor, method, self.world.now());
@@ -312,11 +345,15 @@ impl Application {
         let mut commits = 0;
         for (organization, uses) in self.token_uses.gathered() {
             for uses in uses.chunks(USES_OF_A_COMMIT) {
-                let news = self
-                    .registry
-                    .snapshot(organization.as_str())
-                    .and_then(|snapshot| snapshot.organization().record_token_use(uses));
-                if news.is_none() {
+                let news = match self.find(organization.as_str()).await {
+                    Ok(snapshot) => snapshot.organization().record_token_use(uses).is_some(),
+                    Err(error) if error.is_unknown_organization() => false,
+                    Err(error) => {
+                        tracing::warn!(%error, %organization, "the use of tokens could not be recorded");
+                        continue;
+                    }
+                };
+                if !news {
                     self.token_uses.forget(uses);
                     continue;
                 }

@@ -45,6 +45,7 @@ pub mod token_standing;
 pub mod tokens;
 pub mod transfer;
 pub mod value;
+pub mod weight;
 
 pub use catalog::Catalog;
 pub use change::{Change, Event, RecordChange};

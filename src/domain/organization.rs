@@ -28,6 +28,7 @@ pub use super::records::{
 };
 use super::seldom::{Empty, Seldom};
 pub use super::team::Members;
+use super::weight;
 
 /// A moment: milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,6 +73,8 @@ pub struct Organization {
     pub notifications: OrdMap<NotificationId, Arc<Notification>>,
     /// What ends by itself, and when; follows from the records above.
     pub deadlines: Deadlines,
+    /// What all of it takes in memory, in bytes, by estimate.
+    pub weight: usize,
 }
 
 /// The organization's own record.
@@ -264,6 +267,7 @@ impl Organization {
         let mut deadlines = Deadlines::default();
         deadlines.replace(None, profile.deadline());
         Self {
+            weight: weight::of_empty(&profile),
             profile,
             version,
             members: Members::new(),
@@ -292,6 +296,8 @@ impl Organization {
 
     /// Makes one record change in place; for [`apply`](Self::apply) and for loading.
     pub fn put(&mut self, change: &RecordChange) {
+        let (goes, comes) = self.weight_of(change);
+        self.weight = self.weight.saturating_sub(goes).saturating_add(comes);
         match change {
             RecordChange::PutProfile(profile) => {
                 self.deadlines

@@ -48,6 +48,20 @@ pub(super) struct Places {
     pub(super) defaults: Box<[(u64, PositionNumber)]>,
 }
 
+impl Place {
+    /// About how many bytes it owns.
+    fn owned_bytes(&self) -> usize {
+        match self {
+            Self::ByProject(places) => {
+                size_of::<Places>()
+                    + size_of_val::<[_]>(&places.explicit)
+                    + size_of_val::<[_]>(&places.defaults)
+            }
+            Self::Everywhere(_) | Self::Recorded(_) => 0,
+        }
+    }
+}
+
 impl Places {
     /// The position towards a project.
     pub(super) fn towards(&self, project: Option<&Project>) -> PositionNumber {
@@ -159,6 +173,8 @@ pub(super) struct Principals {
     places: Vector<Option<Place>>,
     /// Indexes in `places` that are free.
     free: Vector<u32>,
+    /// How many bytes places own besides their entries in `places`.
+    placed: usize,
 }
 
 /// Open addressing with linear probing, at most four fifths full.
@@ -212,18 +228,10 @@ impl Principals {
 
     /// About how many bytes it takes.
     pub(super) fn weight(&self) -> usize {
-        let of_place = |place: &Option<Place>| match place {
-            Some(Place::ByProject(places)) => {
-                size_of::<Places>()
-                    + size_of_val::<[_]>(&places.explicit)
-                    + size_of_val::<[_]>(&places.defaults)
-            }
-            _ => 0,
-        };
         size_of_val::<[_]>(&self.table.slots)
             + self.changes.len() * 2 * size_of::<Slot>()
             + self.places.len() * size_of::<Option<Place>>()
-            + self.places.iter().map(of_place).sum::<usize>()
+            + self.placed
     }
 
     fn told(&self, fingerprint: Fingerprint) -> Option<Told> {
@@ -240,6 +248,7 @@ impl Principals {
         if let Place::Everywhere(number) = place {
             return Told(number.pack());
         }
+        self.placed += place.owned_bytes();
         let index = match self.free.pop_back() {
             Some(index) => {
                 self.places.set(index as usize, Some(place));
@@ -260,7 +269,9 @@ impl Principals {
             && told.0 & Told::ELSEWHERE != 0
         {
             let index = told.0 & !Told::ELSEWHERE;
-            self.places.set(index as usize, None);
+            let before = self.places.set(index as usize, None);
+            let freed = before.as_ref().map_or(0, Place::owned_bytes);
+            self.placed = self.placed.saturating_sub(freed);
             self.free.push_back(index);
         }
     }

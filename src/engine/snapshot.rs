@@ -21,6 +21,14 @@ use super::tokens::Scopes;
 use crate::domain::change::RecordChange;
 use crate::domain::identifiers::{GuardrailId, RoleId};
 use crate::domain::organization::Organization;
+/// What a compiled policy takes in memory, in bytes.
+const POLICY_BYTES: usize = 6 * 1024;
+/// What the policies of a role or of spelled-out permissions take.
+const GRANTS_BYTES: usize = 4 * POLICY_BYTES;
+/// What is kept for a member or a token that has policies of their own.
+const PLACE_BYTES: usize = 256;
+/// How much more a policy takes for each byte of its text.
+const TEXT_FACTOR: usize = 16;
 
 /// A state does not compile; it must not be committed.
 #[derive(Debug, thiserror::Error)]
@@ -223,20 +231,22 @@ impl Snapshot {
         &self.organization
     }
 
-    /// About how many bytes it takes beside its state and what is the catalog's.
+    /// What it takes in memory, in bytes, by estimate: the organization, what is compiled
+    /// for it, and the answers that are remembered for it alone.
     pub fn weight(&self) -> usize {
-        /// Calibrated on the shipped catalogs: a role compiles to one to six policies.
-        const POLICY_BYTES: usize = 3_072;
-        let own_answers = !Arc::ptr_eq(&self.answers, &self.catalog.answers);
-        let answers = own_answers.then(|| self.answers.weight());
-        let roles = self.roles.values().flat_map(|grants| grants.iter());
-        let policies = roles
-            .chain(self.spelled_out.policies())
-            .chain(self.guardrails.policies())
-            .chain(self.scopes.policies());
-        size_of::<Self>()
-            + answers.unwrap_or_default()
-            + policies.count() * POLICY_BYTES
+        let texts = self.organization.guardrails.values();
+        let texts: usize = texts.map(|guardrail| guardrail.text.len()).sum();
+        let (permissions, holders) = self.spelled_out.counts();
+        let (scopes, tokens) = self.scopes.counts();
+        let is_shared = Arc::ptr_eq(&self.answers, &self.catalog.answers);
+        let answers = if is_shared { 0 } else { self.answers.weight() };
+        self.organization.weight
+            + (self.roles.len() + permissions) * GRANTS_BYTES
+            + scopes * POLICY_BYTES
+            + (holders + tokens) * PLACE_BYTES
+            + self.organization.guardrails.len() * POLICY_BYTES
+            + texts * TEXT_FACTOR
+            + answers
             + self.principals.weight()
             + self.positions.weight()
     }

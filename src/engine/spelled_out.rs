@@ -79,6 +79,11 @@ impl SpelledOut {
         self.compiled.get(id).map(|(_, grants)| &**grants)
     }
 
+    /// How many sets of policies there are, and how many members have one.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.compiled.len(), self.by_member.len())
+    }
+
     /// Every policy.
     pub(super) fn policies(&self) -> impl Iterator<Item = &CompiledPolicy> {
         self.compiled.values().flat_map(|(_, grants)| grants.iter())

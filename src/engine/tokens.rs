@@ -122,6 +122,11 @@ impl Scopes {
         self.compiled.get(id).map(|(_, compiled)| &**compiled)
     }
 
+    /// How many policies there are, and how many tokens have one.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.compiled.len(), self.by_token.len())
+    }
+
     /// Every policy.
     pub(super) fn policies(&self) -> impl Iterator<Item = &CompiledPolicy> {
         self.compiled.values().map(|(_, compiled)| &compiled.policy)

@@ -99,6 +99,7 @@ pub(super) fn seal_entry(commit: &Commit) -> Result<Vec<u8>, CommitError> {
         at: commit.at,
         records: commit.records.clone(),
         events: commit.events.clone(),
+        wake_at: commit.wake_at,
     };
     let entry = entry.seal().map_err(unwritable)?;
     check_size(entry.len(), MAX_COMMIT_BYTES)?;

@@ -24,7 +24,7 @@ use crate::domain::identifiers::{
     GroupId, GuardrailId, InvitationId, NotificationId, OrganizationId, ProjectId, RoleId, TokenId,
     UserId,
 };
-use crate::domain::organization::{Organization, ResourceKey, Version};
+use crate::domain::organization::{Moment, Organization, ResourceKey, Version};
 
 /// Keeps organizations and their history in memory.
 #[derive(Debug, Default)]
@@ -48,6 +48,7 @@ struct Kept {
 struct KeptOrganization {
     version: Version,
     sequence: Sequence,
+    wake_at: Option<Moment>,
     records: BTreeMap<Slot, RecordChange>,
 }
 
@@ -110,13 +111,7 @@ impl Store for MemoryStore {
         after: Option<&OrganizationId>,
         limit: usize,
     ) -> Result<Vec<OrganizationId>, ReadError> {
-        let kept = self.kept();
-        let ids = kept.organizations.keys();
-        Ok(ids
-            .filter(|id| after.is_none_or(|after| *id > after))
-            .take(limit)
-            .cloned()
-            .collect())
+        Ok(self.kept().organizations_where(|_| true, after, limit))
     }
 
     fn load(&self, id: &OrganizationId) -> Result<Option<(Organization, Sequence)>, ReadError> {
@@ -136,6 +131,45 @@ impl Store for MemoryStore {
             .values()
             .for_each(|record| loaded.put(record));
         Ok(Some((loaded, organization.sequence)))
+    }
+
+    fn mark(&self, id: &OrganizationId) -> Result<Option<(Version, Sequence)>, ReadError> {
+        let kept = self.kept();
+        let found = kept.organizations.get(id);
+        Ok(found.map(|kept| (kept.version, kept.sequence)))
+    }
+
+    fn due(&self, by: Moment, limit: usize) -> Result<Vec<(Moment, OrganizationId)>, ReadError> {
+        let kept = self.kept();
+        let wakes = kept.organizations.iter();
+        let mut due: Vec<_> = wakes
+            .filter_map(|(id, kept)| Some((kept.wake_at?, id.clone())))
+            .filter(|(wake_at, _)| *wake_at <= by)
+            .collect();
+        due.sort();
+        due.truncate(limit);
+        Ok(due)
+    }
+
+    fn memberships(
+        &self,
+        user: &UserId,
+        after: Option<&OrganizationId>,
+        limit: usize,
+    ) -> Result<Vec<OrganizationId>, ReadError> {
+        let member = Slot::Member(user.clone());
+        let is_member = |kept: &KeptOrganization| kept.records.contains_key(&member);
+        Ok(self.kept().organizations_where(is_member, after, limit))
+    }
+
+    fn notifying(
+        &self,
+        after: Option<&OrganizationId>,
+        limit: usize,
+    ) -> Result<Vec<OrganizationId>, ReadError> {
+        let waits = |slot: &Slot| matches!(slot, Slot::Notification(_));
+        let notifies = |kept: &KeptOrganization| kept.records.keys().any(waits);
+        Ok(self.kept().organizations_where(notifies, after, limit))
     }
 
     fn remembered(&self, key: &IdempotencyKey) -> Result<Option<Remembered>, ReadError> {
@@ -235,8 +269,23 @@ impl Kept {
             at: commit.at,
             records: commit.records,
             events: commit.events,
+            wake_at: commit.wake_at,
         });
         Ok((head, commit.on_commit))
+    }
+
+    fn organizations_where(
+        &self,
+        wanted: impl Fn(&KeptOrganization) -> bool,
+        after: Option<&OrganizationId>,
+        limit: usize,
+    ) -> Vec<OrganizationId> {
+        self.organizations
+            .iter()
+            .filter(|(id, kept)| after.is_none_or(|after| *id > after) && wanted(kept))
+            .map(|(id, _)| id.clone())
+            .take(limit)
+            .collect()
     }
 
     fn put_records(&mut self, commit: &Commit, sequence: Sequence) {
@@ -246,6 +295,7 @@ impl Kept {
             .or_default();
         kept.version = commit.version;
         kept.sequence = sequence;
+        kept.wake_at = commit.wake_at;
         for change in &commit.records {
             kept.put(change);
         }

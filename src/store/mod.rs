@@ -26,7 +26,8 @@
 //!   durable, before it is answered, in the order of the history, on no thread
 //!   that may block; when [`Store::head`] shows a sequence, every `on_commit` up
 //!   to it has run.
-//! - **Reads see whole commits**, and are not meant for the path of a check.
+//! - **Reads see whole commits**, and are not meant for the path of a check. What
+//!   they find holds every commit whose `on_commit` has run.
 //!
 //! The port knows nothing of Cedar, of the wire or of catalogs.
 
@@ -44,7 +45,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use crate::domain::change::{Outcome, RecordChange};
-use crate::domain::identifiers::OrganizationId;
+use crate::domain::identifiers::{OrganizationId, UserId};
 use crate::domain::organization::{Moment, Organization, Version};
 
 /// A position in the one ordered history; the first commit has 1.
@@ -80,6 +81,9 @@ pub struct Commit {
     pub records: Vec<RecordChange>,
     /// What the history says about it; at least one event.
     pub events: Vec<HistoryEvent>,
+    /// When something of the organization first ends by itself once the commit is made;
+    /// `None` for never. Ignored if no record changes, or if the organization goes.
+    pub wake_at: Option<Moment>,
     /// The answer to remember for a repeated request.
     pub idempotency: Option<Idempotency>,
     /// Publishes the new state.
@@ -190,6 +194,8 @@ pub struct HistoryEntry {
     pub records: Vec<RecordChange>,
     /// What happened.
     pub events: Vec<HistoryEvent>,
+    /// When something of the organization first ended by itself after it, as it said.
+    pub wake_at: Option<Moment>,
 }
 
 /// Why a commit was not made.
@@ -257,6 +263,32 @@ pub trait Store: Send + Sync {
 
     /// One organization with all its records and the position of its last commit.
     fn load(&self, id: &OrganizationId) -> Result<Option<(Organization, Sequence)>, ReadError>;
+
+    /// The version of an organization and the position of its last commit, without its
+    /// records.
+    fn mark(&self, id: &OrganizationId) -> Result<Option<(Version, Sequence)>, ReadError>;
+
+    /// Organizations in which something ends by itself at `by` or earlier, with the
+    /// moment that their last commit named ([`Commit::wake_at`]), by moment and then by
+    /// id, at most `limit`.
+    fn due(&self, by: Moment, limit: usize) -> Result<Vec<(Moment, OrganizationId)>, ReadError>;
+
+    /// The organizations after `after` that a user is a member of, ascending, at most
+    /// `limit`.
+    fn memberships(
+        &self,
+        user: &UserId,
+        after: Option<&OrganizationId>,
+        limit: usize,
+    ) -> Result<Vec<OrganizationId>, ReadError>;
+
+    /// The organizations after `after` in which at least one notification waits,
+    /// ascending, at most `limit`.
+    fn notifying(
+        &self,
+        after: Option<&OrganizationId>,
+        limit: usize,
+    ) -> Result<Vec<OrganizationId>, ReadError>;
 
     /// The remembered answer of a request, expired ones included.
     fn remembered(&self, key: &IdempotencyKey) -> Result<Option<Remembered>, ReadError>;

@@ -301,6 +301,7 @@ pub fn commit(id: &str, expected: Option<u64>, version: u64, records: Vec<Record
         at: Moment(1_000),
         records,
         events: vec![event(id)],
+        wake_at: None,
         idempotency: None,
         on_commit: Box::new(|_| {}),
     }
@@ -333,6 +334,10 @@ pub fn put_profile(id: &str, name: &str, version: u64) -> RecordChange {
 
 pub fn put_member(user: &str, version: u64) -> RecordChange {
     RecordChange::PutMember(Arc::new(member(user, "text", version)))
+}
+
+pub fn put_notification(id: &str) -> RecordChange {
+    RecordChange::PutNotification(Arc::new(notification(id, "text")))
 }
 
 /// One change of each kind, with `text` wherever text may stand.

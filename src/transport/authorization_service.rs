@@ -1,6 +1,6 @@
 //! `AuthorizationService`: checks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,7 +116,7 @@ async fn answer_with_token(
         question: from_proto::question(&request, &said, application.world().now()),
         include_reasons: request.include_reasons,
     };
-    let checked = application.check_with_token(&check)?;
+    let checked = application.check_with_token_on_demand(&check).await?;
     if let Some(violation) = correlation_fault(&request.correlation_id) {
         return Err(Error::invalid(vec![violation]));
     }
@@ -132,7 +132,7 @@ async fn answer(
     patience: Duration,
 ) -> Result<v1::IsAuthorizedResponse, Error> {
     application.reach(&request.at_least, patience).await?;
-    let snapshot = application.find(&request.organization)?;
+    let snapshot = application.find(&request.organization).await?;
     judged(&snapshot, request, application.world().now())
 }
 
@@ -166,8 +166,9 @@ fn correlation_fault(id: &str) -> Option<Violation> {
     })
 }
 
-/// Answers every item on one snapshot of its organization, taken when the first
-/// item of that organization is met and after every revision asked for is reached.
+/// Answers every item on one snapshot of its organization, taken after every revision
+/// asked for is reached. One organization is answered after the other, so that no more
+/// than one is kept in memory by a batch.
 async fn answer_batch(
     application: &Application,
     batch: v1::BatchIsAuthorizedRequest,
@@ -190,20 +191,39 @@ async fn answer_batch(
     reached(&wanted, &batch.at_least, published)?;
     let revision = application.published();
     let now = application.world().now();
-    let mut snapshots: BTreeMap<String, Arc<Snapshot>> = BTreeMap::new();
-    let mut items = Vec::with_capacity(given);
-    for (index, request) in batch.requests.into_iter().enumerate() {
-        if index % ITEMS_AT_A_TIME == ITEMS_AT_A_TIME - 1 {
-            tokio::task::yield_now().await;
+    let mut items = vec![v1::BatchItem::default(); given];
+    let mut answered = 0_usize;
+    for (organization, asked) in by_organization(batch.requests) {
+        let mut found: Option<Result<Arc<Snapshot>, Status>> = None;
+        for (place, request) in asked {
+            answered += 1;
+            if answered.is_multiple_of(ITEMS_AT_A_TIME) {
+                tokio::task::yield_now().await;
+            }
+            let judging = match reached(&wanted, &request.at_least, published) {
+                Ok(()) => {
+                    let once = match found.take() {
+                        Some(found) => found,
+                        None => application.find(&organization).await.map_err(status::of),
+                    };
+                    let judging = match &once {
+                        Ok(snapshot) => judged(snapshot, request, now).map_err(status::of),
+                        Err(status) => Err(status.clone()),
+                    };
+                    found = Some(once);
+                    judging
+                }
+                Err(error) => Err(status::of(error)),
+            };
+            if let Some(item) = items.get_mut(place) {
+                *item = match judging {
+                    Ok(response) => v1::BatchItem {
+                        result: Some(v1::batch_item::Result::Response(response)),
+                    },
+                    Err(status) => refused(&status),
+                };
+            }
         }
-        let answered = reached(&wanted, &request.at_least, published)
-            .and_then(|()| item(application, &mut snapshots, request, now));
-        items.push(match answered {
-            Ok(response) => v1::BatchItem {
-                result: Some(v1::batch_item::Result::Response(response)),
-            },
-            Err(error) => refused(&status::of(error)),
-        });
     }
     Ok(v1::BatchIsAuthorizedResponse {
         items,
@@ -242,18 +262,24 @@ fn reached(
     }
 }
 
-fn item(
-    application: &Application,
-    snapshots: &mut BTreeMap<String, Arc<Snapshot>>,
-    request: v1::IsAuthorizedRequest,
-    now: Moment,
-) -> Result<v1::IsAuthorizedResponse, Error> {
-    if let Some(snapshot) = snapshots.get(&request.organization) {
-        return judged(snapshot, request, now);
+/// The requests of each organization with their places, in the order in which the
+/// organizations are met: so that one after the other can be let go again.
+fn by_organization(
+    requests: Vec<v1::IsAuthorizedRequest>,
+) -> Vec<(String, Vec<(usize, v1::IsAuthorizedRequest)>)> {
+    let mut groups: Vec<(String, Vec<(usize, v1::IsAuthorizedRequest)>)> = Vec::new();
+    let mut group_of: HashMap<String, usize> = HashMap::new();
+    for (place, request) in requests.into_iter().enumerate() {
+        let known = group_of.get(&request.organization).copied();
+        match known.and_then(|group| groups.get_mut(group)) {
+            Some((_, asked)) => asked.push((place, request)),
+            None => {
+                group_of.insert(request.organization.clone(), groups.len());
+                groups.push((request.organization.clone(), vec![(place, request)]));
+            }
+        }
     }
-    let snapshot = application.find(&request.organization)?;
-    snapshots.insert(request.organization.clone(), Arc::clone(&snapshot));
-    judged(&snapshot, request, now)
+    groups
 }
 
 fn refused(status: &Status) -> v1::BatchItem {

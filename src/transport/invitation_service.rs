@@ -231,7 +231,7 @@ impl InvitationService for InvitationRpc {
             .accept_invitation(&message.organization, &message.token, &by, &common)
             .await
             .map_err(status::of)?;
-        let snapshot = self.application.find(&message.organization).ok();
+        let snapshot = self.application.find(&message.organization).await.ok();
         let found = snapshot.as_ref().map(|snapshot| snapshot.organization());
         Ok(Response::new(v1::AcceptInvitationResponse {
             member: Some(to_proto::written_member(found, &written).map_err(status::of)?),

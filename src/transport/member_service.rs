@@ -26,8 +26,12 @@ impl MemberRpc {
         Self { application }
     }
 
-    fn written(&self, organization: &str, written: &Written) -> Result<Option<v1::Member>, Status> {
-        let snapshot = self.application.find(organization).ok();
+    async fn written(
+        &self,
+        organization: &str,
+        written: &Written,
+    ) -> Result<Option<v1::Member>, Status> {
+        let snapshot = self.application.find(organization).await.ok();
         let found = snapshot.as_ref().map(|snapshot| snapshot.organization());
         to_proto::written_member(found, written)
             .map(Some)
@@ -52,7 +56,7 @@ impl MemberService for MemberRpc {
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::AddMemberResponse {
-            member: self.written(&message.organization, &written)?,
+            member: self.written(&message.organization, &written).await?,
             revision: token(written.revision),
         }))
     }
@@ -134,7 +138,7 @@ impl MemberService for MemberRpc {
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::UpdateMemberResponse {
-            member: self.written(&message.organization, &written)?,
+            member: self.written(&message.organization, &written).await?,
             revision: token(written.revision),
         }))
     }
@@ -164,7 +168,7 @@ impl MemberService for MemberRpc {
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::SetMemberRolesResponse {
-            member: self.written(&message.organization, &written)?,
+            member: self.written(&message.organization, &written).await?,
             revision: token(written.revision),
         }))
     }
@@ -192,7 +196,7 @@ impl MemberService for MemberRpc {
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::SuspendMemberResponse {
-            member: self.written(&message.organization, &written)?,
+            member: self.written(&message.organization, &written).await?,
             revision: token(written.revision),
         }))
     }
@@ -220,7 +224,7 @@ impl MemberService for MemberRpc {
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::ReinstateMemberResponse {
-            member: self.written(&message.organization, &written)?,
+            member: self.written(&message.organization, &written).await?,
             revision: token(written.revision),
         }))
     }
@@ -297,7 +301,7 @@ impl MemberService for MemberRpc {
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::SetMemberPeriodResponse {
-            member: self.written(&message.organization, &written)?,
+            member: self.written(&message.organization, &written).await?,
             revision: token(written.revision),
         }))
     }
@@ -317,7 +321,7 @@ impl MemberService for MemberRpc {
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::RecordMemberActivityResponse {
-            member: self.written(&message.organization, &written)?,
+            member: self.written(&message.organization, &written).await?,
             revision: token(written.revision),
         }))
     }

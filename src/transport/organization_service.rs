@@ -6,13 +6,14 @@ use tonic::{Request, Response, Status};
 
 use super::mutation::{accept, reader};
 use super::{from_proto, status, to_proto};
+use crate::application::organizations::Listed;
 use crate::application::revision::token;
 use crate::application::{Application, Error, Need, PageRequest, Reader, Written};
 use crate::domain::Refusal;
 use crate::domain::change::Outcome;
 use crate::domain::lifecycle::Founding;
+use crate::domain::organization::Member;
 use crate::domain::transfer::{NewOwner, Reauthentication, TransferOffer};
-use crate::engine::Snapshot;
 use crate::proto::v1;
 use crate::proto::v1::organization_service_server::OrganizationService;
 
@@ -27,12 +28,13 @@ impl OrganizationRpc {
         Self { application }
     }
 
-    fn written(&self, written: &Written) -> Result<Option<v1::Organization>, Status> {
+    async fn written(&self, written: &Written) -> Result<Option<v1::Organization>, Status> {
         match &written.outcome {
             Outcome::Profile(profile) => {
                 let members = self
                     .application
                     .find(profile.id.as_str())
+                    .await
                     .map_or(1, |snapshot| snapshot.organization().members.len());
                 Ok(Some(to_proto::organization(profile, members)))
             }
@@ -62,7 +64,7 @@ impl OrganizationService for OrganizationRpc {
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::CreateOrganizationResponse {
-            organization: self.written(&written)?,
+            organization: self.written(&written).await?,
             revision: token(written.revision),
         }))
     }
@@ -126,7 +128,7 @@ impl OrganizationService for OrganizationRpc {
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::UpdateOrganizationResponse {
-            organization: self.written(&written)?,
+            organization: self.written(&written).await?,
             revision: token(written.revision),
         }))
     }
@@ -145,7 +147,7 @@ impl OrganizationService for OrganizationRpc {
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::SetPlanResponse {
-            organization: self.written(&written)?,
+            organization: self.written(&written).await?,
             revision: token(written.revision),
         }))
     }
@@ -202,7 +204,7 @@ impl OrganizationService for OrganizationRpc {
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::TransferOwnershipResponse {
-            organization: self.written(&written)?,
+            organization: self.written(&written).await?,
             revision: token(written.revision),
         }))
     }
@@ -267,7 +269,7 @@ impl OrganizationService for OrganizationRpc {
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::AcceptTransferResponse {
-            organization: self.written(&written)?,
+            organization: self.written(&written).await?,
             revision: token(written.revision),
         }))
     }
@@ -341,21 +343,15 @@ async fn list_for_user(
     let revision = application.published();
     let filters = ["memberships", &message.user];
     let request = PageRequest::parse(message.page_size, &message.page_token, &filters)?;
-    let snapshots = application.organizations_of(&message.user, &request.after, request.size + 1);
-    let page = request.take(snapshots, |snapshot| {
-        snapshot.organization().id().to_string()
-    });
-    let membership = |snapshot: &Arc<Snapshot>| {
-        let organization = snapshot.organization();
+    let found = application
+        .organizations_of(&message.user, &request.after, request.size + 1)
+        .await?;
+    let page = request.take(found, |(listed, _)| listed.profile.id.to_string());
+    let membership = |(listed, member): &(Listed, Arc<Member>)| {
+        let is_owner = listed.profile.owner == member.user;
         v1::OrganizationMembership {
-            organization: Some(to_proto::organization(
-                &organization.profile,
-                organization.members.len(),
-            )),
-            member: organization
-                .members
-                .get(message.user.as_str())
-                .map(|member| to_proto::member(member, organization.is_owner(&message.user))),
+            organization: Some(to_proto::organization(&listed.profile, listed.members)),
+            member: Some(to_proto::member(member, is_owner)),
         }
     };
     Ok(v1::ListOrganizationsForUserResponse {
@@ -394,18 +390,15 @@ async fn list(
         .await?;
     let revision = application.published();
     let request = PageRequest::parse(message.page_size, &message.page_token, &["organizations"])?;
-    let snapshots = application.organizations_after(&request.after, request.size + 1);
-    let page = request.take(snapshots, |snapshot| {
-        snapshot.organization().id().to_string()
-    });
+    let found = application
+        .organizations_after(&request.after, request.size + 1)
+        .await?;
+    let page = request.take(found, |listed| listed.profile.id.to_string());
     Ok(v1::ListOrganizationsResponse {
         organizations: page
             .items
             .iter()
-            .map(|snapshot| {
-                let organization = snapshot.organization();
-                to_proto::organization(&organization.profile, organization.members.len())
-            })
+            .map(|listed| to_proto::organization(&listed.profile, listed.members))
             .collect(),
         revision: token(revision),
         next_page_token: page.next_page_token,

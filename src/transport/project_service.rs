@@ -63,7 +63,7 @@ impl ProjectRpc {
             .mutate(organization, need, common, decide)
             .await
             .map_err(status::of)?;
-        let snapshot = self.application.find(organization).ok();
+        let snapshot = self.application.find(organization).await.ok();
         let found = snapshot.as_ref().map(|snapshot| snapshot.organization());
         let member = to_proto::written_member(found, &written).map_err(status::of)?;
         Ok((Some(member), token(written.revision)))

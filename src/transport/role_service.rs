@@ -28,8 +28,13 @@ impl RoleRpc {
         Self { application }
     }
 
-    fn written(&self, organization: &str, written: &Written) -> Result<Option<v1::Role>, Status> {
-        let snapshot = self.application.find(organization).map_err(status::of)?;
+    async fn written(
+        &self,
+        organization: &str,
+        written: &Written,
+    ) -> Result<Option<v1::Role>, Status> {
+        let found = self.application.find(organization).await;
+        let snapshot = found.map_err(status::of)?;
         match &written.outcome {
             Outcome::Role(role) => Ok(Some(to_proto::own_role(role, snapshot.catalog().catalog()))),
             other => Err(status::of(to_proto::unexpected(other))),
@@ -70,7 +75,7 @@ impl RoleService for RoleRpc {
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::CreateRoleResponse {
-            role: self.written(&message.organization, &written)?,
+            role: self.written(&message.organization, &written).await?,
             revision: token(written.revision),
         }))
     }
@@ -153,7 +158,7 @@ impl RoleService for RoleRpc {
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::UpdateRoleResponse {
-            role: self.written(&message.organization, &written)?,
+            role: self.written(&message.organization, &written).await?,
             revision: token(written.revision),
         }))
     }
@@ -202,6 +207,7 @@ impl RoleService for RoleRpc {
         let snapshot = self
             .application
             .find(&message.organization)
+            .await
             .map_err(status::of)?;
         // Not what is there now: a validation changes nothing, and after a repeated
         // request the role may have been edited again.

@@ -217,15 +217,17 @@ fn classify(error: &Error) -> (Code, ErrorReason) {
         Error::Refused(refusal) => classify_refusal(refusal),
         Error::RevisionNotReached(_) => (Code::Unavailable, ErrorReason::RevisionNotReached),
         Error::OwnerMissing(_) => (Code::DataLoss, ErrorReason::OwnerMissing),
+        Error::CatalogMissing { .. } => (Code::Unavailable, ErrorReason::CatalogMissing),
         Error::RequestIdReused(_) => (Code::Aborted, ErrorReason::RequestIdReused),
         Error::ConcurrentChange => (Code::Aborted, ErrorReason::ConcurrentChange),
         Error::BatchTooLarge { .. } => (Code::InvalidArgument, ErrorReason::BatchTooLarge),
         Error::Commit(problem) => classify_commit(problem),
         Error::HistoryDamaged { .. } => (Code::DataLoss, ErrorReason::HistoryDamaged),
         Error::Read(_) => (Code::Unavailable, ErrorReason::StoreUnavailable),
-        Error::Compile(_) | Error::Evaluate(_) | Error::UnexpectedOutcome(_) => {
-            (Code::Internal, ErrorReason::Internal)
-        }
+        Error::Compile(_)
+        | Error::DoesNotCompile { .. }
+        | Error::Evaluate(_)
+        | Error::UnexpectedOutcome(_) => (Code::Internal, ErrorReason::Internal),
     }
 }
 

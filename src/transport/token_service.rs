@@ -43,8 +43,12 @@ impl TokenRpc {
     }
 
     /// The token that a change left behind, as it counts now.
-    fn written(&self, organization: &str, written: &Written) -> Result<Option<v1::Token>, Status> {
-        let snapshot = self.application.find(organization).ok();
+    async fn written(
+        &self,
+        organization: &str,
+        written: &Written,
+    ) -> Result<Option<v1::Token>, Status> {
+        let snapshot = self.application.find(organization).await.ok();
         let found = snapshot.as_ref().map(|snapshot| snapshot.organization());
         let now = self.application.world().now();
         match &written.outcome {
@@ -124,12 +128,10 @@ impl TokenService for TokenRpc {
         // What is wrong with the form is told to those only who may create one at all.
         let known = kind.clone().ok();
         let about = TokenTarget::Subject(known, &message.subject);
-        let (mut need, actor) = self.application.token_need(
-            &message.organization,
-            &common.caller,
-            common.method,
-            about,
-        );
+        let (mut need, actor) = self
+            .application
+            .token_need(&message.organization, &common.caller, common.method, about)
+            .await;
         let mut subject = message.subject;
         if let (Some(TokenKind::Member), Some(actor)) = (known, actor)
             && subject.is_empty()
@@ -167,7 +169,7 @@ impl TokenService for TokenRpc {
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::CreateTokenResponse {
-            token: self.written(&message.organization, &changed)?,
+            token: self.written(&message.organization, &changed).await?,
             revision: token(changed.revision),
             secret: revealed(&changed, &secret, &common),
         }))
@@ -184,12 +186,10 @@ impl TokenService for TokenRpc {
             .await
             .map_err(status::of)?;
         let about = TokenTarget::Token(&message.token);
-        let (need, _) = self.application.token_need(
-            &message.organization,
-            &reader.caller,
-            reader.method,
-            about,
-        );
+        let (need, _) = self
+            .application
+            .token_need(&message.organization, &reader.caller, reader.method, about)
+            .await;
         let snapshot = self
             .application
             .view(&message.organization, need, &reader, &message.at_least)
@@ -214,12 +214,10 @@ impl TokenService for TokenRpc {
         let message = request.into_inner();
         let kind = kind(message.kind);
         let about = TokenTarget::Subject(kind.clone().ok().flatten(), &message.subject);
-        let (need, _) = self.application.token_need(
-            &message.organization,
-            &reader.caller,
-            reader.method,
-            about,
-        );
+        let (need, _) = self
+            .application
+            .token_need(&message.organization, &reader.caller, reader.method, about)
+            .await;
         let snapshot = self
             .application
             .view(&message.organization, need, &reader, &message.at_least)
@@ -237,12 +235,10 @@ impl TokenService for TokenRpc {
     ) -> Result<Response<v1::UpdateTokenResponse>, Status> {
         let (message, common) = accept(request)?;
         let about = TokenTarget::Token(&message.token);
-        let (need, _) = self.application.token_need(
-            &message.organization,
-            &common.caller,
-            common.method,
-            about,
-        );
+        let (need, _) = self
+            .application
+            .token_need(&message.organization, &common.caller, common.method, about)
+            .await;
         let editable = ["display_name", "scope"];
         let edit =
             from_proto::mask(message.update_mask.as_ref(), &editable).map(|mask| TokenEdit {
@@ -263,7 +259,7 @@ impl TokenService for TokenRpc {
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::UpdateTokenResponse {
-            token: self.written(&message.organization, &changed)?,
+            token: self.written(&message.organization, &changed).await?,
             revision: token(changed.revision),
         }))
     }
@@ -274,14 +270,12 @@ impl TokenService for TokenRpc {
     ) -> Result<Response<v1::RotateTokenResponse>, Status> {
         let (message, common) = accept(request)?;
         let about = TokenTarget::Token(&message.token);
-        let (need, _) = self.application.token_need(
-            &message.organization,
-            &common.caller,
-            common.method,
-            about,
-        );
+        let (need, _) = self
+            .application
+            .token_need(&message.organization, &common.caller, common.method, about)
+            .await;
         let overlap = message.overlap.as_ref().map_or(0, from_proto::milliseconds);
-        let found = self.application.find(&message.organization).ok();
+        let found = self.application.find(&message.organization).await.ok();
         let kind = found.as_ref().and_then(|snapshot| {
             let tokens = &snapshot.organization().tokens;
             tokens.get(message.token.as_str())
@@ -309,7 +303,7 @@ impl TokenService for TokenRpc {
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::RotateTokenResponse {
-            token: self.written(&message.organization, &changed)?,
+            token: self.written(&message.organization, &changed).await?,
             revision: token(changed.revision),
             secret: revealed(&changed, &secret, &common),
         }))
@@ -321,12 +315,10 @@ impl TokenService for TokenRpc {
     ) -> Result<Response<v1::RevokeTokenResponse>, Status> {
         let (message, common) = accept(request)?;
         let about = TokenTarget::Token(&message.token);
-        let (need, _) = self.application.token_need(
-            &message.organization,
-            &common.caller,
-            common.method,
-            about,
-        );
+        let (need, _) = self
+            .application
+            .token_need(&message.organization, &common.caller, common.method, about)
+            .await;
         let changed = self
             .application
             .mutate(&message.organization, need, &common, |turn| {
@@ -336,7 +328,7 @@ impl TokenService for TokenRpc {
             .await
             .map_err(status::of)?;
         Ok(Response::new(v1::RevokeTokenResponse {
-            token: self.written(&message.organization, &changed)?,
+            token: self.written(&message.organization, &changed).await?,
             revision: token(changed.revision),
         }))
     }
@@ -347,12 +339,10 @@ impl TokenService for TokenRpc {
     ) -> Result<Response<v1::DeleteTokenResponse>, Status> {
         let (message, common) = accept(request)?;
         let about = TokenTarget::Token(&message.token);
-        let (need, _) = self.application.token_need(
-            &message.organization,
-            &common.caller,
-            common.method,
-            about,
-        );
+        let (need, _) = self
+            .application
+            .token_need(&message.organization, &common.caller, common.method, about)
+            .await;
         let changed = self
             .application
             .mutate(&message.organization, need, &common, |turn| {

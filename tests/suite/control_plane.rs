@@ -377,8 +377,8 @@ fn tomorrow() -> v1::Period {
 }
 
 /// The position of the last change of an organization; refusals don't move it.
-fn position(daemon: &Daemon, organization: &str) -> u64 {
-    let found = daemon.application.find(organization);
+async fn position(daemon: &Daemon, organization: &str) -> u64 {
+    let found = daemon.application.find(organization).await;
     found.map_or(0, |snapshot| snapshot.revision())
 }
 
@@ -605,7 +605,7 @@ async fn an_edit_with_a_stale_etag_changes_nothing_and_with_the_right_one_is_mad
         nursery(&daemon, &organization).await;
         let (before, revision) = (
             picture(&daemon, &organization).await,
-            position(&daemon, &organization),
+            position(&daemon, &organization).await,
         );
         let right = etag(&daemon, &organization, case.of).await;
         assert!(!right.is_empty(), "{}", case.method);
@@ -626,7 +626,7 @@ async fn an_edit_with_a_stale_etag_changes_nothing_and_with_the_right_one_is_mad
             case.method
         );
         assert_eq!(
-            position(&daemon, &organization),
+            position(&daemon, &organization).await,
             revision,
             "{}",
             case.method
@@ -685,7 +685,7 @@ async fn a_request_id_is_refused_for_another_body_and_another_method() {
         case.send(&daemon).await.expect(case.method);
         let (after, revision) = (
             picture(&daemon, &organization).await,
-            position(&daemon, &organization),
+            position(&daemon, &organization).await,
         );
 
         let body = [
@@ -730,7 +730,7 @@ async fn a_request_id_is_refused_for_another_body_and_another_method() {
             case.method
         );
         assert_eq!(
-            position(&daemon, &organization),
+            position(&daemon, &organization).await,
             revision,
             "{}",
             case.method

@@ -10,7 +10,9 @@ use prost_reflect::{DescriptorPool, MessageDescriptor, MethodDescriptor};
 use roster::application::{Actor, Caller, Need, Request as Common, Turn};
 use roster::domain::change::{Change, Event, Outcome, RecordChange, Target};
 use roster::domain::identifiers::{OrganizationId, UserId};
-use roster::domain::organization::{Moment, Organization, RegisteredResource, ResourceKey};
+use roster::domain::organization::{
+    Moment, Organization, RegisteredResource, ResourceKey, Version,
+};
 use roster::proto::{FILE_DESCRIPTOR_SET, v1};
 use roster::store::memory::MemoryStore;
 use roster::store::{
@@ -30,6 +32,7 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::attacks;
 use crate::attacks::owners::ownerless;
 use crate::harness::{Daemon, KEY, NOW, as_actor, owned, question, reason, violations};
+use crate::residency::without_its_catalog;
 
 /// Sends and receives messages as the bytes they are.
 #[derive(Clone, Copy, Default)]
@@ -531,6 +534,31 @@ impl Store for FailingStore {
         self.sound.load(id)
     }
 
+    fn mark(&self, id: &OrganizationId) -> Result<Option<(Version, Sequence)>, ReadError> {
+        self.sound.mark(id)
+    }
+
+    fn due(&self, by: Moment, limit: usize) -> Result<Vec<(Moment, OrganizationId)>, ReadError> {
+        self.sound.due(by, limit)
+    }
+
+    fn memberships(
+        &self,
+        user: &UserId,
+        after: Option<&OrganizationId>,
+        limit: usize,
+    ) -> Result<Vec<OrganizationId>, ReadError> {
+        self.sound.memberships(user, after, limit)
+    }
+
+    fn notifying(
+        &self,
+        after: Option<&OrganizationId>,
+        limit: usize,
+    ) -> Result<Vec<OrganizationId>, ReadError> {
+        self.sound.notifying(after, limit)
+    }
+
     fn remembered(&self, key: &IdempotencyKey) -> Result<Option<Remembered>, ReadError> {
         if self.fails.load(Ordering::SeqCst) == UNREADABLE {
             return Err(ReadError::Damaged(INSIDE.to_owned()));
@@ -959,6 +987,12 @@ async fn provoke(daemon: &Daemon, store: &FailingStore, wanted: v1::ErrorReason)
             organization: "acme".to_owned(),
             ..Default::default()
         })),
+        E::CatalogMissing => {
+            let broken = without_its_catalog().await;
+            let refused = broken.everybody("acme").await;
+            broken.stop().await;
+            refused.expect_err("not served")
+        }
         E::OwnerMissing => {
             let broken = ownerless().await;
             let refused = broken.everybody("acme").await;

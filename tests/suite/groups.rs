@@ -719,7 +719,7 @@ async fn a_group_of_very_many_is_emptied_before_it_is_deleted_and_expires_in_tur
 
     daemon.world.set(later(MINUTE));
     let left = || async {
-        let snapshot = daemon.application.find(ACME).expect("acme");
+        let snapshot = daemon.application.find(ACME).await.expect("acme");
         let organization = snapshot.organization();
         let members = organization.members_of_group("crowd").count();
         (members, organization.groups.contains_key("crowd"))

@@ -62,6 +62,15 @@ pub fn catalogs() -> Vec<Arc<CompiledCatalog>> {
         .clone()
 }
 
+/// What organizations may weigh: `ROSTER_TEST_BUDGET_MIB`, or more than any test takes.
+/// With 0 none stays in memory longer than it is used.
+fn budget() -> usize {
+    std::env::var("ROSTER_TEST_BUDGET_MIB").map_or(usize::MAX, |mib| {
+        let mib: usize = mib.parse().expect("ROSTER_TEST_BUDGET_MIB is a number");
+        mib * 1024 * 1024
+    })
+}
+
 /// A daemon of this process.
 pub struct Daemon {
     pub world: Arc<StillWorld>,
@@ -88,8 +97,8 @@ impl Daemon {
         let world = Arc::new(StillWorld::at(NOW));
         let kept = Arc::clone(&store);
         let links = Links::new(&LINK_KEY);
-        let application = Application::start(catalogs, store, Arc::clone(&world) as _, links)
-            .expect("the store is served");
+        let world_of_it = Arc::clone(&world) as _;
+        let application = Application::start(catalogs, store, world_of_it, links, budget());
         let application = Arc::new(application);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound address");

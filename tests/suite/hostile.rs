@@ -190,7 +190,12 @@ async fn no_text_in_any_field_of_any_request_does_more_than_be_refused() {
     let daemon = Daemon::start().await;
     nursery(&daemon, "acme").await;
     let (before, decided) = (picture(&daemon, "acme").await, decisions(&daemon).await);
-    let revision = daemon.application.find("acme").expect("it").revision();
+    let revision = daemon
+        .application
+        .find("acme")
+        .await
+        .expect("it")
+        .revision();
     let mut tried = 0;
     for method in methods()
         .iter()
@@ -231,7 +236,12 @@ async fn no_text_in_any_field_of_any_request_does_more_than_be_refused() {
     }
     assert!(tried > 1_000, "{tried}");
     assert_eq!(
-        daemon.application.find("acme").expect("it").revision(),
+        daemon
+            .application
+            .find("acme")
+            .await
+            .expect("it")
+            .revision(),
         revision
     );
     assert_eq!(picture(&daemon, "acme").await, before);

@@ -167,7 +167,11 @@ async fn sending_again_begins_the_time_anew_and_kills_the_older_link() {
     )
     .await;
     // One mail waits, not two.
-    let snapshot = daemon.application.find(ACME).expect("the organization");
+    let snapshot = daemon
+        .application
+        .find(ACME)
+        .await
+        .expect("the organization");
     assert_eq!(snapshot.organization().notifications.len(), 1);
     drop(snapshot);
     join(&daemon, &again.token, "ann", "a@x.example").await;

@@ -31,6 +31,7 @@ mod process;
 mod products;
 mod properties;
 mod reasons;
+mod residency;
 mod schedules;
 mod semantics;
 mod time;

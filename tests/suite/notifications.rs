@@ -177,6 +177,42 @@ async fn two_who_lease_never_get_the_same_and_organizations_take_turns() {
 }
 
 #[tokio::test]
+async fn after_a_restart_all_that_waits_is_handed_out_once_with_organizations_in_turns() {
+    let store = Arc::new(MemoryStore::new());
+    let daemon = Daemon::start_on(Arc::clone(&store) as _).await;
+    for number in 0..12 {
+        let organization = format!("team-{number}");
+        daemon.found(&organization, "oec-sh").await;
+        for guest in 0..3 {
+            let email = format!("guest-{guest}@team-{number}.example");
+            let request = v1::CreateInvitationRequest {
+                organization: organization.clone(),
+                invitation: Some(crate::attacks::new(&email, &["developer"])),
+                ..Default::default()
+            };
+            let sent = daemon.invitations().create_invitation(request).await;
+            sent.expect("the invitation is sent");
+        }
+    }
+    daemon.stop().await;
+    let daemon = Daemon::start_on(store).await;
+
+    let mut all = lease(&daemon, 12).await;
+    let first: BTreeSet<String> = all.iter().map(|leased| item(leased).organization).collect();
+    assert_eq!(first.len(), 12, "one of each");
+    loop {
+        let next = lease(&daemon, 5).await;
+        if next.is_empty() {
+            break;
+        }
+        all.extend(next);
+    }
+    let unique: BTreeSet<String> = all.iter().map(id).collect();
+    assert_eq!((all.len(), unique.len()), (36, 36));
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn only_the_lease_that_runs_counts_and_a_repeat_is_answered_alike() {
     let daemon = team_on("oec-sh").await;
     invited(&daemon, "ann@x.example", &["developer"]).await;

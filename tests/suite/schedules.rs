@@ -269,8 +269,8 @@ fn check_references(organization: &Organization, catalog: &roster::domain::Catal
 }
 
 /// What holds after every schedule.
-fn check(daemon: &Daemon, told_before: usize, told: usize) {
-    let snapshot = daemon.application.find(ACME).expect("it is there");
+async fn check(daemon: &Daemon, told_before: usize, told: usize) {
+    let snapshot = daemon.application.find(ACME).await.expect("it is there");
     let organization = snapshot.organization();
     let catalog = snapshot.catalog().catalog();
     let owner = organization
@@ -355,7 +355,7 @@ async fn whoever_does_what_at_the_same_time_the_team_stays_whole() {
         let daemon = Arc::new(Daemon::start().await);
         let before = nursery(&daemon).await;
         let told = run(&daemon, seed, &["", "owner", "hugo", "mia", "ann"]).await;
-        check(&daemon, before, told);
+        check(&daemon, before, told).await;
         Arc::into_inner(daemon).expect("nobody else").stop().await;
     }
 }
@@ -366,9 +366,9 @@ async fn managers_among_themselves_make_nobody_more_than_they_are() {
         let daemon = Arc::new(Daemon::start().await);
         let before = nursery(&daemon).await;
         let told = run(&daemon, seed + 500, &["mia", "max", "ann", "bea"]).await;
-        check(&daemon, before, told);
+        check(&daemon, before, told).await;
 
-        let snapshot = daemon.application.find(ACME).expect("it is there");
+        let snapshot = daemon.application.find(ACME).await.expect("it is there");
         let organization = snapshot.organization();
         let catalog = snapshot.catalog().catalog();
         let ever = Counting::Ever;
@@ -453,7 +453,7 @@ async fn no_race_takes_a_seat_too_many() {
             seats,
             "{catalog}: every seat, and none too many"
         );
-        let snapshot = daemon.application.find(ACME).expect("it is there");
+        let snapshot = daemon.application.find(ACME).await.expect("it is there");
         assert_eq!(snapshot.organization().members.len(), seats);
         drop(snapshot);
         Arc::into_inner(daemon).expect("nobody else").stop().await;

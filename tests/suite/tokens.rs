@@ -357,6 +357,7 @@ async fn a_secret_is_shown_once_and_is_nowhere_else() {
         daemon
             .application
             .find(ACME)
+            .await
             .expect("it is there")
             .organization(),
     );
@@ -1012,7 +1013,7 @@ async fn a_token_is_deleted_once_it_is_dead_and_takes_what_it_held_along() {
         .expect("deleted");
     let gone = refused_answer(&daemon, &created.secret).await;
     assert_eq!(gone.code(), Code::Unauthenticated);
-    let organization = daemon.application.find(ACME).expect("it is there");
+    let organization = daemon.application.find(ACME).await.expect("it is there");
     assert!(
         !organization
             .organization()

@@ -130,7 +130,11 @@ async fn questions(
     daemon: &Daemon,
     organization: &str,
 ) -> Vec<(v1::IsAuthorizedRequest, v1::IsAuthorizedResponse)> {
-    let snapshot = daemon.application.find(organization).expect("it is there");
+    let snapshot = daemon
+        .application
+        .find(organization)
+        .await
+        .expect("it is there");
     let mut all = every_question(&snapshot);
     // A fixed walk with a step that has no common divisor with the count visits
     // each once and mixes members, actions and types.

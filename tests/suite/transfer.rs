@@ -436,7 +436,7 @@ async fn whoever_steps_up_or_down_keeps_nothing_beneath_the_ownership() {
     assert!(daemon.allows(asked).await);
 
     assert_eq!(member(&daemon, "owner").await.roles, ["head-gardener"]);
-    let snapshot = daemon.application.find(ACME).expect("acme");
+    let snapshot = daemon.application.find(ACME).await.expect("acme");
     let old = snapshot.organization().members.get("owner").expect("owner");
     let groups: Vec<&str> = old.groups.keys().map(|group| group.as_str()).collect();
     assert_eq!(groups, ["limit"], "limits stay, what gives roles does not");
@@ -536,7 +536,7 @@ async fn both_sides_are_told_and_the_history_names_them_by_id_only() {
     offered.expect("offered");
     daemon.accept(ACME, "ada").await.expect("accepted");
 
-    let snapshot = daemon.application.find(ACME).expect("acme");
+    let snapshot = daemon.application.find(ACME).await.expect("acme");
     let told: Vec<(String, String)> = snapshot
         .organization()
         .notifications

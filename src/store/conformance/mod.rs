@@ -6,20 +6,21 @@
 
 mod answers;
 mod events;
+mod indexes;
 mod model;
 mod races;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use super::record::{Entry, MAX_ANSWER_BYTES, MAX_RECORD_BYTES, Stored, link};
 use super::samples::{
     self, commit, create, idempotency, key, member, organization, profile, put_member, put_profile,
 };
-use super::{Commit, CommitError, Head, Sequence, Store};
+use super::{Commit, CommitError, Head, HistoryEntry, Sequence, Store};
 use crate::domain::change::{Outcome, RecordChange};
 use crate::domain::identifiers::{OrganizationId, UserId};
-use crate::domain::organization::{Organization, Version};
+use crate::domain::organization::{Moment, Organization, Version};
 
 /// A store under test that can be closed and opened again.
 pub trait Fixture {
@@ -72,6 +73,12 @@ macro_rules! conformance {
             the_history_is_verified_page_by_page,
             a_head_of_another_history_is_not_verified,
             a_deleted_organization_leaves_none_of_any_kind,
+            the_mark_of_an_organization_is_its_version_and_last_change,
+            organizations_are_due_in_the_order_of_moments_and_ids,
+            what_is_due_follows_every_change_and_no_event,
+            the_memberships_of_a_user_follow_every_change,
+            many_members_come_and_go_with_one_commit,
+            organizations_with_waiting_notifications_are_listed,
             many_tasks_write_to_many_organizations,
             only_one_of_many_rivals_wins,
             random_commits_agree_with_a_naive_model,
@@ -81,6 +88,7 @@ macro_rules! conformance {
 pub use answers::*;
 pub(crate) use conformance;
 pub use events::*;
+pub use indexes::*;
 pub use model::random_commits_agree_with_a_naive_model;
 pub use races::{many_tasks_write_to_many_organizations, only_one_of_many_rivals_wins};
 
@@ -134,7 +142,28 @@ pub fn everything<S: Store>(store: &S) -> impl PartialEq + std::fmt::Debug + use
         .map(|entry| &entry.organization)
         .map(|id| (id.clone(), store.events(id, None, usize::MAX).unwrap()))
         .collect();
-    (store.head(), ids, loaded, events, history)
+    let marks: Vec<_> = ids.iter().map(|id| store.mark(id).unwrap()).collect();
+    let users: BTreeSet<_> = history.iter().flat_map(users_of).collect();
+    let memberships: Vec<_> = users
+        .iter()
+        .map(|user| store.memberships(user, None, usize::MAX).unwrap())
+        .collect();
+    let found = (
+        marks,
+        store.due(Moment(i64::MAX), usize::MAX).unwrap(),
+        users,
+        memberships,
+        store.notifying(None, usize::MAX).unwrap(),
+    );
+    (store.head(), ids, loaded, events, history, found)
+}
+
+/// Whom a commit made members.
+fn users_of(entry: &HistoryEntry) -> impl Iterator<Item = UserId> {
+    entry.records.iter().filter_map(|record| match record {
+        RecordChange::PutMember(member) => Some(member.user.clone()),
+        _ => None,
+    })
 }
 
 fn with_answer(mut commit: Commit, request: &str, expires_at: i64) -> Commit {

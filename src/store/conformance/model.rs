@@ -8,9 +8,11 @@ use proptest::prelude::*;
 
 use super::{Fixture, assert_loads, make, with_answer};
 use crate::domain::change::RecordChange;
-use crate::domain::identifiers::UserId;
-use crate::domain::organization::{Organization, Version};
-use crate::store::samples::{commit, organization, profile, put_member, put_profile};
+use crate::domain::identifiers::{NotificationId, OrganizationId, UserId};
+use crate::domain::organization::{Moment, Organization, Version};
+use crate::store::samples::{
+    commit, organization, profile, put_member, put_notification, put_profile,
+};
 use crate::store::{CommitError, Sequence, Store};
 
 /// One thing that a random run may do.
@@ -79,6 +81,13 @@ impl Model {
                 records.extend(
                     removed.map(|user| RecordChange::DeleteMember(UserId::new(format!("u{user}")))),
                 );
+                records.extend(removed.map(|number| match number {
+                    0..3 => put_notification(&format!("n{number}")),
+                    _ => RecordChange::DeleteNotification(NotificationId::new(format!(
+                        "n{}",
+                        number - 3
+                    ))),
+                }));
                 records.push(put_profile(&id, "model", version));
                 self.write(store, &id, version, records, *stale);
             }
@@ -124,14 +133,9 @@ impl Model {
     ) {
         let current = self.organizations.get(id).map(|(kept, _)| kept.version.0);
         let expected = if stale { Some(version + 7) } else { current };
-        let made = make(
-            store,
-            with_answer(
-                commit(id, expected, version, records.clone()),
-                &format!("r{version}"),
-                5_000,
-            ),
-        );
+        let mut next = commit(id, expected, version, records.clone());
+        next.wake_at = wake_at(version);
+        let made = make(store, with_answer(next, &format!("r{version}"), 5_000));
         if stale {
             assert!(matches!(made, Err(CommitError::Conflict)));
             return;
@@ -153,6 +157,25 @@ impl Model {
             .insert(id.to_owned(), (next, Sequence(self.made)));
     }
 
+    fn check_indexes(&self, store: &impl Store) {
+        let kept = || self.organizations.values();
+        let mut due: Vec<_> = kept()
+            .filter_map(|(kept, _)| Some((wake_at(kept.version.0)?, kept.id().clone())))
+            .collect();
+        due.sort();
+        assert_eq!(store.due(Moment(9), 100).unwrap(), due);
+        let ids = |wanted: &dyn Fn(&Organization) -> bool| -> Vec<OrganizationId> {
+            let wanted = kept().filter(|(kept, _)| wanted(kept));
+            wanted.map(|(kept, _)| kept.id().clone()).collect()
+        };
+        let notifying = ids(&|kept| !kept.notifications.is_empty());
+        assert_eq!(store.notifying(None, 100).unwrap(), notifying);
+        for user in (0..6).map(|user| UserId::new(format!("u{user}"))) {
+            let memberships = ids(&|kept| kept.members.contains_key(user.as_str()));
+            assert_eq!(store.memberships(&user, None, 100).unwrap(), memberships);
+        }
+    }
+
     fn check(&self, store: &impl Store) {
         assert_eq!(store.head().sequence, Sequence(self.made));
         let ids: Vec<_> = self
@@ -164,11 +187,17 @@ impl Model {
         for (expected, sequence) in self.organizations.values() {
             assert_loads(store, expected, *sequence);
         }
+        self.check_indexes(store);
         assert_eq!(
             store.history(Sequence(0), 1_000).unwrap().len() as u64,
             self.made
         );
     }
+}
+
+/// Some moment for a version, for some versions.
+fn wake_at(version: u64) -> Option<Moment> {
+    (!version.is_multiple_of(3)).then(|| Moment(2 - version.cast_signed() % 4))
 }
 
 pub fn random_commits_agree_with_a_naive_model<F: Fixture>() {

@@ -1,8 +1,9 @@
 //! How domain values become bytes that can be trusted when they come back.
 //!
 //! Each value is sealed on its own: one byte that names the version of its
-//! shape, eight bytes of SHA-256 over that byte and the body, and the body as
-//! JSON of a private mirror of the domain type (`mirror`). The check is our
+//! shape, eight bytes of SHA-256 over that byte and the body, and the body: a
+//! private mirror of the domain type (`mirror`), written by position and without
+//! names (`compact`). Version 1 was the same mirror as JSON. The check is our
 //! own because no engine underneath can be relied on to notice every flipped
 //! bit; the version byte is what lets an old record be upgraded while it is
 //! read, so that a new release never has to rewrite a store.
@@ -13,6 +14,7 @@
 //!
 //! This file knows nothing of keys, files or engines.
 
+mod compact;
 mod mirror;
 #[cfg(test)]
 mod tests;
@@ -59,7 +61,7 @@ pub enum DecodeError {
 /// Why a value could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("a record can't be written")]
-pub struct EncodeError(#[from] serde_json::Error);
+pub struct EncodeError(#[from] postcard::Error);
 
 /// A commit as the history keeps it, before it has a position: what the chain is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +76,8 @@ pub struct Entry {
     pub records: Vec<RecordChange>,
     /// What the history says about it.
     pub events: Vec<HistoryEvent>,
+    /// When something first ends by itself afterwards. Version 1 did not say.
+    pub wake_at: Option<Moment>,
 }
 
 impl From<HistoryEntry> for Entry {
@@ -84,6 +88,7 @@ impl From<HistoryEntry> for Entry {
             at: entry.at,
             records: entry.records,
             events: entry.events,
+            wake_at: entry.wake_at,
         }
     }
 }
@@ -139,49 +144,59 @@ mod sealed {
     }
 }
 
-/// Ties a value to its mirror. A second version of a shape gets a second
-/// mirror and a second arm, which converts the old mirror to today's value.
+/// Ties a value to its mirrors: the one of version 1, which was JSON, and the one of
+/// today's version 2. A further version of a shape gets a further mirror and a further
+/// arm, which converts the old mirror to today's value.
 macro_rules! stored {
-    ($($value:ty => $mirror:ident),* $(,)?) => {$(
+    ($($value:ty => $first:ident, $today:ident),* $(,)?) => {$(
         impl sealed::Body for $value {
-            const VERSION: u8 = 1;
+            const VERSION: u8 = 2;
 
             fn write_body(&self, to: &mut Vec<u8>) -> Result<(), EncodeError> {
-                Ok(serde_json::to_writer(to, &mirror::$mirror::from(self))?)
+                compact::write(&mirror::$today::from(self), to)
             }
 
             fn read_body(version: u8, body: &[u8]) -> Result<Self, DecodeError> {
                 match version {
-                    1 => serde_json::from_slice::<mirror::$mirror<'_>>(body)
+                    1 => serde_json::from_slice::<mirror::$first<'_>>(body)
                         .map(Into::into)
                         .map_err(|fault| DecodeError::Shape(fault.to_string())),
+                    2 => compact::read::<mirror::$today<'_>>(body).map(Into::into),
                     other => Err(DecodeError::UnknownVersion(other)),
                 }
             }
         }
 
         impl Stored for $value {}
+
+        #[cfg(test)]
+        impl tests::First for $value {
+            fn seal_as_version_1(&self) -> Vec<u8> {
+                let body = serde_json::to_vec(&mirror::$first::from(self)).unwrap();
+                seal_body(1, &body)
+            }
+        }
     )*};
 }
 
 stored! {
-    Profile => Profile1,
-    Member => Member1,
-    Role => Role1,
-    Project => Project1,
-    RegisteredResource => Resource1,
-    Group => Group1,
-    Invitation => Invitation1,
-    Token => Token1,
-    Guardrail => Guardrail1,
-    Notification => Notification1,
-    RecordChange => Change1,
-    Outcome => Outcome1,
-    HistoryEvent => Event1,
-    EventEntry => EventEntry1,
-    Entry => Entry1,
-    Idempotency => Idempotency1,
-    Remembered => Remembered1,
+    Profile => Profile1, Profile1,
+    Member => Member1, Member1,
+    Role => Role1, Role1,
+    Project => Project1, Project1,
+    RegisteredResource => Resource1, Resource1,
+    Group => Group1, Group1,
+    Invitation => Invitation1, Invitation1,
+    Token => Token1, Token1,
+    Guardrail => Guardrail1, Guardrail1,
+    Notification => Notification1, Notification1,
+    RecordChange => Change1, Change1,
+    Outcome => Outcome1, Outcome1,
+    HistoryEvent => Event1, Event1,
+    EventEntry => EventEntry1, EventEntry1,
+    Entry => Entry1, Entry2,
+    Idempotency => Idempotency1, Idempotency1,
+    Remembered => Remembered1, Remembered1,
 }
 
 /// The next link of the chain: SHA-256 over the previous one and a sealed [`Entry`].

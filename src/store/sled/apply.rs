@@ -6,7 +6,7 @@
 //! the applied head, beyond which no event is shown. A process that dies in between replays the whole commit, which comes to
 //! the same: every operation says what shall be there, not what to do to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::PoisonError;
 
@@ -43,6 +43,8 @@ pub(super) struct Settled {
     pub version: Version,
     /// When it was decided.
     pub at: Moment,
+    /// When something of the organization first ends by itself afterwards.
+    pub wake_at: Option<Moment>,
     /// What changes.
     pub writes: Writes,
     /// What to remember.
@@ -61,6 +63,9 @@ pub(super) struct Writes {
 /// A key and its value.
 type Pair = (Vec<u8>, Vec<u8>);
 
+/// The wakes of organizations after commits that are not in sled yet.
+type Wakes<'a> = HashMap<&'a OrganizationId, Option<Moment>>;
+
 /// One operation.
 #[derive(Debug)]
 pub(super) enum Step {
@@ -68,8 +73,8 @@ pub(super) enum Step {
     Put(Vec<u8>, Vec<u8>),
     /// A key holds nothing.
     Delete(Vec<u8>),
-    /// No key that begins so holds anything.
-    DeleteAll(Vec<u8>),
+    /// No key of a record of the organization holds anything.
+    DeleteAll(OrganizationId),
 }
 
 /// Why a group was not applied.
@@ -90,21 +95,18 @@ impl Writes {
         records: &[RecordChange],
         events: Vec<HistoryEvent>,
     ) -> Result<Self, CommitError> {
-        let step = |change| {
-            let step = match (
+        let mut steps = Vec::new();
+        for change in records {
+            match (
                 keys::place(organization, change),
                 admission::seal_put(change)?,
             ) {
-                (Place::Record(key), Some(value)) => Step::Put(key, value),
-                (Place::Record(key), None) => Step::Delete(key),
-                (Place::Everything(prefix), _) => Step::DeleteAll(prefix),
-            };
-            Ok(step)
-        };
-        let steps = records
-            .iter()
-            .map(step)
-            .collect::<Result<_, CommitError>>()?;
+                (Place::Record(key), Some(value)) => steps.push(Step::Put(key, value)),
+                (Place::Record(key), None) => steps.push(Step::Delete(key)),
+                (Place::Everything, _) => steps.push(Step::DeleteAll(organization.clone())),
+            }
+            steps.extend(index(organization, change));
+        }
         Ok(Self {
             steps,
             exists_after: admission::exists_after(records),
@@ -147,6 +149,24 @@ impl Writes {
     }
 }
 
+/// What a change makes of the indexes of members and of waiting notifications.
+fn index(organization: &OrganizationId, change: &RecordChange) -> Option<Step> {
+    let there = |key| Some(Step::Put(key, Vec::new()));
+    match change {
+        RecordChange::PutMember(member) => there(keys::membership(&member.user, organization)),
+        RecordChange::DeleteMember(user) => {
+            Some(Step::Delete(keys::membership(user, organization)))
+        }
+        RecordChange::PutNotification(waits) => there(keys::waiting(organization, &waits.id)),
+        RecordChange::DeleteNotification(id) => Some(Step::Delete(keys::waiting(organization, id))),
+        _ => None,
+    }
+}
+
+fn gone(key: Vec<u8>) -> (Vec<u8>, Option<Vec<u8>>) {
+    (key, None)
+}
+
 /// A remembered answer with its key.
 pub(super) fn answer(idempotency: &Idempotency, head: &Head) -> (AnswerDigest, Remembered) {
     let remembered = Remembered {
@@ -167,6 +187,7 @@ impl State {
 
     fn apply_group(&self, group: &[Settled]) -> Result<(), ApplyError> {
         let mut batch = Batch::default();
+        let mut wakes = HashMap::new();
         let mut weight = 2 * FORGOTTEN_AT_ONCE;
         // First, so that an answer that replaces a forgotten one stays.
         if let Some(last) = group.last() {
@@ -188,25 +209,30 @@ impl State {
                 for (key, value) in settled.events()? {
                     batch.insert(key, value);
                 }
-                self.complete(settled, &mut batch)?;
+                self.complete(settled, &mut wakes, &mut batch)?;
             } else {
-                self.apply_large(settled)?;
+                self.apply_large(settled, &mut wakes)?;
                 weight = 0;
             }
         }
         self.write(batch)
     }
 
-    fn apply_large(&self, settled: &Settled) -> Result<(), ApplyError> {
+    fn apply_large<'a>(
+        &self,
+        settled: &'a Settled,
+        wakes: &mut Wakes<'a>,
+    ) -> Result<(), ApplyError> {
         let mut changes: Vec<_> = self.net_changes(&settled.writes)?.into_iter().collect();
         let events = settled.events()?.into_iter();
         changes.extend(events.map(|(key, value)| (key, Some(value))));
         let mut chunks = changes.chunks(MAX_BATCH - OVERHEAD).peekable();
         let mut batch = Batch::default();
         if settled.writes.change_anything() {
+            let wake_at = self.wake_at(&settled.organization, wakes)?;
             batch.insert(
                 keys::organization(&settled.organization),
-                settled.mark(false),
+                settled.mark(false, wake_at),
             );
         }
         while let Some(chunk) = chunks.next() {
@@ -220,7 +246,7 @@ impl State {
                 self.write(std::mem::take(&mut batch))?;
             }
         }
-        self.complete(settled, &mut batch)?;
+        self.complete(settled, wakes, &mut batch)?;
         self.write(batch)
     }
 
@@ -238,10 +264,14 @@ impl State {
                 Step::Delete(key) => {
                     changes.insert(key.clone(), None);
                 }
-                Step::DeleteAll(prefix) => {
+                Step::DeleteAll(id) => {
                     changes.values_mut().for_each(|value| *value = None);
-                    for key in self.database.scan_prefix(prefix).keys() {
-                        changes.insert(key.map_err(unavailable)?.to_vec(), None);
+                    for prefix in [keys::records(id), keys::all_waiting(id)] {
+                        for key in self.database.scan_prefix(prefix).keys() {
+                            let key = key.map_err(unavailable)?;
+                            changes.extend(keys::membership_of_record(id, &key).map(gone));
+                            changes.extend([gone(key.to_vec())]);
+                        }
                     }
                 }
             }
@@ -250,8 +280,25 @@ impl State {
     }
 
     /// Adds what makes a commit whole.
-    fn complete(&self, settled: &Settled, batch: &mut Batch) -> Result<(), ApplyError> {
-        match settled.mark_after() {
+    fn complete<'a>(
+        &self,
+        settled: &'a Settled,
+        wakes: &mut Wakes<'a>,
+        batch: &mut Batch,
+    ) -> Result<(), ApplyError> {
+        let mark = settled.mark_after();
+        if mark.is_some() {
+            let id = &settled.organization;
+            let wake_at = settled.wake_at.filter(|_| settled.writes.exists_after);
+            if let Some(before) = self.wake_at(id, wakes)? {
+                batch.remove(keys::wake(before, id));
+            }
+            if let Some(wake_at) = wake_at {
+                batch.insert(keys::wake(wake_at, id), &[]);
+            }
+            wakes.insert(id, wake_at);
+        }
+        match mark {
             Some(Step::Put(key, mark)) => batch.insert(key, mark),
             Some(Step::Delete(key)) => batch.remove(key),
             Some(Step::DeleteAll(_)) | None => {}
@@ -262,6 +309,14 @@ impl State {
         }
         batch.insert(keys::HEAD, AppliedHead(settled.head).seal());
         Ok(())
+    }
+
+    /// When something of an organization ended by itself before the next commit.
+    fn wake_at(&self, id: &OrganizationId, wakes: &Wakes<'_>) -> Result<Option<Moment>, ReadError> {
+        match wakes.get(id) {
+            Some(wake_at) => Ok(*wake_at),
+            None => Ok(self.organization(id)?.and_then(|mark| mark.wake_at)),
+        }
     }
 
     fn forget_expired(&self, now: Moment, batch: &mut Batch) -> Result<(), ApplyError> {
@@ -309,16 +364,17 @@ impl Settled {
         let key = || keys::organization(&self.organization);
         match (self.writes.change_anything(), self.writes.exists_after) {
             (false, _) => None,
-            (true, true) => Some(Step::Put(key(), self.mark(true))),
+            (true, true) => Some(Step::Put(key(), self.mark(true, self.wake_at))),
             (true, false) => Some(Step::Delete(key())),
         }
     }
 
-    fn mark(&self, whole: bool) -> Vec<u8> {
+    fn mark(&self, whole: bool, wake_at: Option<Moment>) -> Vec<u8> {
         let (version, sequence) = (self.version, self.head.sequence);
         OrganizationMark {
             version,
             sequence,
+            wake_at,
             whole,
         }
         .seal()

@@ -265,6 +265,7 @@ fn entry(frame: &Frame<'_>) -> Result<HistoryEntry, ReadError> {
         at: entry.at,
         records: entry.records,
         events: entry.events,
+        wake_at: entry.wake_at,
     })
 }
 

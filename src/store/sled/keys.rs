@@ -4,10 +4,13 @@
 //! |---|---|---|
 //! | `00` | nothing | the applied head |
 //! | `02` | organization, kind, id | a record |
+//! | `03` | user, organization | nothing: who is a member where |
+//! | `04` | moment, organization | nothing: where something ends by itself when |
 //! | `05` | moment, digest of an idempotency key | nothing: which answers expire when |
 //! | `06` | digest of an idempotency key | a remembered answer, or where in the journal it is |
 //! | `07` | organization | the organization's version and last commit |
 //! | `08` | organization, sequence, index | an event of a commit; outlives the organization |
+//! | `09` | organization, id | nothing: which notifications wait where |
 //!
 //! Text in a key ends with `00 01`, and a zero byte inside it becomes `00 ff`.
 //! That keeps the order of keys the order of ids, and no id can reach into
@@ -16,7 +19,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::domain::change::RecordChange;
-use crate::domain::identifiers::OrganizationId;
+use crate::domain::identifiers::{NotificationId, OrganizationId, UserId};
 use crate::domain::organization::Moment;
 use crate::store::{IdempotencyKey, Sequence};
 
@@ -24,6 +27,10 @@ use crate::store::{IdempotencyKey, Sequence};
 pub(super) const HEAD: &[u8] = &[0x00];
 /// What the keys of all records begin with.
 pub(super) const RECORDS: u8 = 0x02;
+/// What the keys of all memberships begin with.
+pub(super) const MEMBERSHIPS: u8 = 0x03;
+/// What the keys of all wakes begin with.
+pub(super) const WAKES: u8 = 0x04;
 /// What the keys of all expiries begin with.
 pub(super) const EXPIRIES: u8 = 0x05;
 /// What the keys of all remembered answers begin with.
@@ -32,6 +39,8 @@ pub(super) const ANSWERS: u8 = 0x06;
 pub(super) const ORGANIZATIONS: u8 = 0x07;
 /// What the keys of all events begin with.
 pub(super) const EVENTS: u8 = 0x08;
+/// What the keys of all waiting notifications begin with.
+pub(super) const WAITING: u8 = 0x09;
 
 const PROFILE: u8 = 0;
 const MEMBER: u8 = 1;
@@ -52,8 +61,8 @@ pub(super) type AnswerDigest = [u8; 32];
 pub(super) enum Place {
     /// One record.
     Record(Vec<u8>),
-    /// All records whose keys begin so.
-    Everything(Vec<u8>),
+    /// All records of the organization.
+    Everything,
 }
 
 /// The place of a change in an organization.
@@ -95,7 +104,7 @@ pub(super) fn place(organization: &OrganizationId, change: &RecordChange) -> Pla
         RecordChange::DeleteNotification(notification) => {
             (NOTIFICATION, [Some(notification.as_str()), None])
         }
-        RecordChange::DeleteOrganization => return Place::Everything(records(organization)),
+        RecordChange::DeleteOrganization => return Place::Everything,
     };
     let mut key = records(organization);
     key.push(kind);
@@ -164,6 +173,83 @@ impl RecordKind {
     }
 }
 
+/// The key that says that a user is a member of an organization.
+pub(super) fn membership(user: &UserId, organization: &OrganizationId) -> Vec<u8> {
+    let mut key = memberships(user);
+    push_text(&mut key, organization.as_str());
+    key
+}
+
+/// What the keys of a user's memberships begin with.
+pub(super) fn memberships(user: &UserId) -> Vec<u8> {
+    let mut key = vec![MEMBERSHIPS];
+    push_text(&mut key, user.as_str());
+    key
+}
+
+/// The organization of a key made by [`membership`].
+pub(super) fn membership_of(key: &[u8]) -> Option<OrganizationId> {
+    let (_, rest) = split_text(key.strip_prefix(&[MEMBERSHIPS])?)?;
+    last_organization(rest)
+}
+
+/// The key of the membership that a record stands for, if it is a member's.
+pub(super) fn membership_of_record(organization: &OrganizationId, key: &[u8]) -> Option<Vec<u8>> {
+    let rest = key.strip_prefix(records(organization).as_slice())?;
+    let (user, _) = split_text(rest.strip_prefix(&[MEMBER])?)?;
+    let user = UserId::new(String::from_utf8(user).ok()?);
+    Some(membership(&user, organization))
+}
+
+/// The key that says when something of an organization ends by itself; earlier ones sort first.
+pub(super) fn wake(at: Moment, organization: &OrganizationId) -> Vec<u8> {
+    let mut key = wakes_from(at);
+    push_text(&mut key, organization.as_str());
+    key
+}
+
+/// What sorts before every wake at `at` or later, and after every earlier one.
+pub(super) fn wakes_from(at: Moment) -> Vec<u8> {
+    let mut key = vec![WAKES];
+    key.extend_from_slice(&ordered(at));
+    key
+}
+
+/// The moment and the organization of a key made by [`wake`].
+pub(super) fn wake_of(key: &[u8]) -> Option<(Moment, OrganizationId)> {
+    let (moment, rest) = key.strip_prefix(&[WAKES])?.split_first_chunk::<8>()?;
+    Some((moment_of(*moment), last_organization(rest)?))
+}
+
+/// The key that says that a notification waits.
+pub(super) fn waiting(organization: &OrganizationId, id: &NotificationId) -> Vec<u8> {
+    let mut key = all_waiting(organization);
+    push_text(&mut key, id.as_str());
+    key
+}
+
+/// What the keys of an organization's waiting notifications begin with.
+pub(super) fn all_waiting(organization: &OrganizationId) -> Vec<u8> {
+    let mut key = vec![WAITING];
+    push_text(&mut key, organization.as_str());
+    key
+}
+
+/// The organization of a key made by [`waiting`].
+pub(super) fn waiting_of(key: &[u8]) -> Option<OrganizationId> {
+    let (text, _) = split_text(key.strip_prefix(&[WAITING])?)?;
+    Some(OrganizationId::new(String::from_utf8(text).ok()?))
+}
+
+/// Sorts after every key that begins with `prefix`, and before all others that sort after it.
+pub(super) fn end_of(mut prefix: Vec<u8>) -> Vec<u8> {
+    // Text ends with `00 01`, so there is always a byte that can be raised.
+    if let Some(last) = prefix.last_mut() {
+        *last = last.saturating_add(1);
+    }
+    prefix
+}
+
 /// The key of an organization's version and last commit.
 pub(super) fn organization(id: &OrganizationId) -> Vec<u8> {
     let mut key = vec![ORGANIZATIONS];
@@ -173,9 +259,7 @@ pub(super) fn organization(id: &OrganizationId) -> Vec<u8> {
 
 /// The organization that a key made by [`organization`] is about.
 pub(super) fn organization_of(key: &[u8]) -> Option<OrganizationId> {
-    let (text, rest) = split_text(key.strip_prefix(&[ORGANIZATIONS])?)?;
-    let text = String::from_utf8(text).ok().filter(|_| rest.is_empty())?;
-    Some(OrganizationId::new(text))
+    last_organization(key.strip_prefix(&[ORGANIZATIONS])?)
 }
 
 /// Names a request in few bytes.
@@ -204,16 +288,14 @@ pub(super) fn expiry(at: Moment, digest: &AnswerDigest) -> Vec<u8> {
 /// What sorts before every expiry at `at` or later, and after every earlier one.
 pub(super) fn expiries_from(at: Moment) -> Vec<u8> {
     let mut key = vec![EXPIRIES];
-    // Flips the sign, so that moments before 1970 sort first.
-    key.extend_from_slice(&(at.0.cast_unsigned() ^ (1 << 63)).to_be_bytes());
+    key.extend_from_slice(&ordered(at));
     key
 }
 
 /// The moment and the digest of a key made by [`expiry`].
 pub(super) fn expiry_of(key: &[u8]) -> Option<(Moment, AnswerDigest)> {
     let (moment, digest) = key.strip_prefix(&[EXPIRIES])?.split_first_chunk::<8>()?;
-    let moment = Moment((u64::from_be_bytes(*moment) ^ (1 << 63)).cast_signed());
-    Some((moment, digest.try_into().ok()?))
+    Some((moment_of(*moment), digest.try_into().ok()?))
 }
 
 /// The key of the event with that place in the history.
@@ -247,6 +329,22 @@ pub(super) fn owner_of(key: &[u8]) -> Option<OrganizationId> {
     };
     let (text, _) = split_text(rest)?;
     Some(OrganizationId::new(String::from_utf8(text).ok()?))
+}
+
+/// The organization that is all of `bytes`.
+fn last_organization(bytes: &[u8]) -> Option<OrganizationId> {
+    let (text, rest) = split_text(bytes)?;
+    let text = String::from_utf8(text).ok().filter(|_| rest.is_empty())?;
+    Some(OrganizationId::new(text))
+}
+
+/// Bytes that sort as moments do: the sign is flipped, so that those before 1970 come first.
+fn ordered(at: Moment) -> [u8; 8] {
+    (at.0.cast_unsigned() ^ (1 << 63)).to_be_bytes()
+}
+
+fn moment_of(ordered: [u8; 8]) -> Moment {
+    Moment((u64::from_be_bytes(ordered) ^ (1 << 63)).cast_signed())
 }
 
 fn push_text(key: &mut Vec<u8>, text: &str) {

@@ -24,6 +24,8 @@ pub(super) struct OrganizationMark {
     pub version: Version,
     /// Its last commit.
     pub sequence: Sequence,
+    /// When something of it first ends by itself.
+    pub wake_at: Option<Moment>,
     /// Whether all of that commit is there; a large one is applied in several steps.
     pub whole: bool,
 }
@@ -98,6 +100,9 @@ impl OrganizationMark {
         let mut body = self.version.0.to_be_bytes().to_vec();
         body.extend_from_slice(&self.sequence.0.to_be_bytes());
         body.push(u8::from(self.whole));
+        if let Some(wake_at) = self.wake_at {
+            body.extend_from_slice(&wake_at.0.to_be_bytes());
+        }
         seal_body(VERSION, &body)
     }
 
@@ -105,14 +110,19 @@ impl OrganizationMark {
         let body = body(bytes)?;
         let (version, rest) = body.split_first_chunk::<8>().ok_or_else(shape)?;
         let (sequence, rest) = rest.split_first_chunk::<8>().ok_or_else(shape)?;
-        let whole = match rest {
-            [0] => false,
-            [1] => true,
+        let (whole, rest) = match rest {
+            [0, rest @ ..] => (false, rest),
+            [1, rest @ ..] => (true, rest),
             _ => return Err(shape()),
+        };
+        let wake_at = match rest {
+            [] => None,
+            bytes => Some(bytes.try_into().map_err(|_| shape())?),
         };
         Ok(Self {
             version: Version(u64::from_be_bytes(*version)),
             sequence: Sequence(u64::from_be_bytes(*sequence)),
+            wake_at: wake_at.map(|bytes| Moment(i64::from_be_bytes(bytes))),
             whole,
         })
     }

@@ -59,8 +59,8 @@ use super::{
     Commit, CommitError, CommitFuture, EventEntry, Head, HistoryEntry, IdempotencyKey, ReadError,
     Remembered, Sequence, Store, admission,
 };
-use crate::domain::identifiers::OrganizationId;
-use crate::domain::organization::Organization;
+use crate::domain::identifiers::{OrganizationId, UserId};
+use crate::domain::organization::{Moment, Organization, Version};
 
 /// How a store is opened and run.
 #[derive(Clone, Debug)]
@@ -219,6 +219,35 @@ impl Store for SledStore {
         self.shared.state.load(id)
     }
 
+    fn mark(&self, id: &OrganizationId) -> Result<Option<(Version, Sequence)>, ReadError> {
+        self.readable()?;
+        self.shared.state.mark(id)
+    }
+
+    fn due(&self, by: Moment, limit: usize) -> Result<Vec<(Moment, OrganizationId)>, ReadError> {
+        self.readable()?;
+        self.shared.state.due(by, limit)
+    }
+
+    fn memberships(
+        &self,
+        user: &UserId,
+        after: Option<&OrganizationId>,
+        limit: usize,
+    ) -> Result<Vec<OrganizationId>, ReadError> {
+        self.readable()?;
+        self.shared.state.memberships(user, after, limit)
+    }
+
+    fn notifying(
+        &self,
+        after: Option<&OrganizationId>,
+        limit: usize,
+    ) -> Result<Vec<OrganizationId>, ReadError> {
+        self.readable()?;
+        self.shared.state.notifying(after, limit)
+    }
+
     fn remembered(&self, key: &IdempotencyKey) -> Result<Option<Remembered>, ReadError> {
         self.readable()?;
         self.shared.remembered(&keys::digest(key))
@@ -287,6 +316,7 @@ fn prepare(
         expected: commit.expected,
         version: commit.version,
         at: commit.at,
+        wake_at: commit.wake_at,
         entry,
         writes,
         idempotency: commit.idempotency,

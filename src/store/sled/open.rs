@@ -431,6 +431,7 @@ fn read_settled(frame: &Frame<'_>) -> Result<Settled, String> {
         organization: entry.organization,
         version: entry.version,
         at: entry.at,
+        wake_at: entry.wake_at,
         writes,
         answer: idempotency.map(|idempotency| answer(&idempotency, &head)),
     })

@@ -20,10 +20,10 @@ use super::journal::is_in_place;
 use super::keys::{self, AnswerDigest, RecordKind};
 use super::marks::{AppliedHead, KeptAnswer, OrganizationMark};
 use crate::domain::change::RecordChange;
-use crate::domain::identifiers::OrganizationId;
+use crate::domain::identifiers::{OrganizationId, UserId};
 use crate::domain::organization::{
-    Group, Guardrail, Invitation, Member, Notification, Organization, Profile, Project,
-    RegisteredResource, Role, Token,
+    Group, Guardrail, Invitation, Member, Moment, Notification, Organization, Profile, Project,
+    RegisteredResource, Role, Token, Version,
 };
 use crate::store::record::{DecodeError, Stored};
 use crate::store::{EventEntry, Head, ReadError, Sequence};
@@ -140,6 +140,81 @@ impl State {
             Overtaken::No(loaded) => Ok(loaded.map(|loaded| *loaded)),
             Overtaken::Yes => Err(ReadError::Unavailable(format!("`{id}` is half applied"))),
         }
+    }
+
+    /// The version and last commit of an organization, of whole commits only.
+    pub fn mark(&self, id: &OrganizationId) -> Result<Option<(Version, Sequence)>, ReadError> {
+        let whole = |mark: &OrganizationMark| mark.whole;
+        let mut mark = self.organization(id)?;
+        if !mark.as_ref().is_none_or(whole) {
+            let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+            mark = self.organization(id)?;
+        }
+        if !mark.as_ref().is_none_or(whole) {
+            return Err(ReadError::Unavailable(format!("`{id}` is half applied")));
+        }
+        Ok(mark.map(|mark| (mark.version, mark.sequence)))
+    }
+
+    /// Organizations with a wake at `by` or earlier, in order.
+    pub fn due(
+        &self,
+        by: Moment,
+        limit: usize,
+    ) -> Result<Vec<(Moment, OrganizationId)>, ReadError> {
+        let end = match by.0.checked_add(1) {
+            Some(next) => keys::wakes_from(Moment(next)),
+            None => vec![keys::WAKES + 1],
+        };
+        guarded(|| {
+            let wakes = self.database.range(vec![keys::WAKES]..end).keys();
+            wakes
+                .take(limit)
+                .map(|key| keys::wake_of(&key.map_err(unavailable)?).ok_or_else(bad_key))
+                .collect()
+        })
+    }
+
+    /// The organizations of a user after `after`, ascending.
+    pub fn memberships(
+        &self,
+        user: &UserId,
+        after: Option<&OrganizationId>,
+        limit: usize,
+    ) -> Result<Vec<OrganizationId>, ReadError> {
+        let prefix = keys::memberships(user);
+        let start = after.map_or_else(|| prefix.clone(), |after| keys::membership(user, after));
+        guarded(|| {
+            let found = self.database.range(start..keys::end_of(prefix)).keys();
+            let ids = found
+                .map(|key| keys::membership_of(&key.map_err(unavailable)?).ok_or_else(bad_key));
+            ids.filter(|id| id.as_ref().ok() != after)
+                .take(limit)
+                .collect()
+        })
+    }
+
+    /// The organizations after `after` in which a notification waits, ascending.
+    pub fn notifying(
+        &self,
+        after: Option<&OrganizationId>,
+        limit: usize,
+    ) -> Result<Vec<OrganizationId>, ReadError> {
+        let past = |id: &OrganizationId| keys::end_of(keys::all_waiting(id));
+        guarded(|| {
+            let mut ids: Vec<OrganizationId> = Vec::new();
+            let mut start = after.map_or_else(|| vec![keys::WAITING], past);
+            while ids.len() < limit {
+                let mut found = self.database.range(start..vec![keys::WAITING + 1]).keys();
+                let Some(key) = found.next() else {
+                    break;
+                };
+                let id = keys::waiting_of(&key.map_err(unavailable)?).ok_or_else(bad_key)?;
+                start = past(&id);
+                ids.push(id);
+            }
+            Ok(ids)
+        })
     }
 
     /// Events of an organization before a place in the history, the newest first.
@@ -299,10 +374,17 @@ pub(super) fn verify(key: &[u8], value: &[u8]) -> Result<(), ReadError> {
         Some(&keys::ANSWERS) => KeptAnswer::unseal(value).map(drop),
         Some(&keys::ORGANIZATIONS) => OrganizationMark::unseal(value).map(drop),
         Some(&keys::EXPIRIES) if keys::expiry_of(key).is_some() => Ok(()),
+        Some(&keys::MEMBERSHIPS) if keys::membership_of(key).is_some() => Ok(()),
+        Some(&keys::WAKES) if keys::wake_of(key).is_some() => Ok(()),
+        Some(&keys::WAITING) if keys::waiting_of(key).is_some() => Ok(()),
         _ if key == keys::HEAD => AppliedHead::unseal(value).map(drop),
         _ => return Err(ReadError::Damaged("a key that nobody wrote".to_owned())),
     };
     checked.map_err(damaged(&"value"))
+}
+
+fn bad_key() -> ReadError {
+    ReadError::Damaged("the key of an index".to_owned())
 }
 
 /// An interrupted snapshot would be taken for a whole one.

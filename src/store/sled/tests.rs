@@ -46,7 +46,7 @@ conformance!(OnDisk);
 /// Small segments, so that there are several; no minimum, whatever disk the tests run on.
 fn options() -> OpenOptions {
     OpenOptions {
-        segment_bytes: 4096,
+        segment_bytes: 1024,
         minimum_free_bytes: Some(0),
         ..OpenOptions::default()
     }

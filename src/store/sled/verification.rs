@@ -352,14 +352,19 @@ impl Expected {
             Step::Delete(key) => {
                 self.values.remove(key);
             }
-            Step::DeleteAll(prefix) => {
-                let from_there = self.values.range(prefix.clone()..);
-                let gone: Vec<_> = from_there
-                    .map(|(key, _)| key.clone())
-                    .take_while(|key| key.starts_with(prefix))
-                    .collect();
-                for key in gone {
-                    self.values.remove(&key);
+            Step::DeleteAll(id) => {
+                for prefix in [keys::records(id), keys::all_waiting(id)] {
+                    let from_there = self.values.range(prefix.clone()..);
+                    let gone: Vec<_> = from_there
+                        .map(|(key, _)| key.clone())
+                        .take_while(|key| key.starts_with(&prefix))
+                        .collect();
+                    for key in gone {
+                        self.values.remove(&key);
+                        if let Some(membership) = keys::membership_of_record(id, &key) {
+                            self.values.remove(&membership);
+                        }
+                    }
                 }
             }
         }
@@ -375,6 +380,7 @@ impl Expected {
                     self.expect(&key, &value)?;
                     counted.records += 1;
                 }
+                Some(&(keys::MEMBERSHIPS | keys::WAITING)) => self.expect(&key, &value)?,
                 Some(&keys::ORGANIZATIONS) => {
                     self.expect(&key, &value)?;
                     counted.organizations += 1;

@@ -56,6 +56,7 @@ pub(super) struct Request {
     pub expected: Option<Version>,
     pub version: Version,
     pub at: Moment,
+    pub wake_at: Option<Moment>,
     /// The sealed history entry.
     pub entry: Vec<u8>,
     pub writes: Writes,
@@ -312,6 +313,7 @@ impl Group {
             organization: request.organization.clone(),
             version: request.version,
             at: request.at,
+            wake_at: request.wake_at,
             writes: std::mem::take(&mut request.writes),
             answer,
         }

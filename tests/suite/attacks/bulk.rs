@@ -202,6 +202,7 @@ async fn r_06_a_role_that_is_gone_grants_nothing() {
             action: "Import".to_owned(),
             ..HistoryEvent::default()
         }],
+        wake_at: None,
         idempotency: None,
         on_commit: Box::new(|_| {}),
     };

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use roster::app;
-use roster::application::{Application, Links, StartError};
 use roster::catalogs;
 use roster::domain::catalog::{ORGANIZATION_TYPE, PROJECT_TYPE};
 use roster::domain::identifiers::OrganizationId;
@@ -15,16 +14,13 @@ use roster::engine::CompiledCatalog;
 use roster::proto::v1;
 use roster::store::Store as _;
 use roster::store::memory::MemoryStore;
-use roster::world::StillWorld;
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 
 use super::soundness::{integrity, is_told_unsound};
 use super::{ACME, accept, create, invited, new, refused, set_plan, status_of, users};
 use crate::export_law::files;
-use crate::harness::{
-    Daemon, LINK_KEY, NOW, as_actor, by_token, in_project, owned, question, reason,
-};
+use crate::harness::{Daemon, as_actor, by_token, in_project, owned, question, reason};
 
 /// The role of gardeners under another name.
 const PLANTERS: &[(&str, &str)] = &[(
@@ -150,7 +146,7 @@ async fn gardeners(daemon: &Daemon) {
 /// every project, for everybody.
 async fn allowed(daemon: &Daemon) -> BTreeSet<String> {
     let everybody = users(daemon).await;
-    let snapshot = daemon.application.find(ACME).expect("the organization");
+    let snapshot = daemon.application.find(ACME).await.expect("the organization");
     let catalog = Arc::clone(snapshot.catalog().catalog());
     let mut allowed = BTreeSet::new();
     for action in &catalog.actions {
@@ -623,7 +619,7 @@ async fn r_09_a_row_that_takes_the_id_of_a_custom_role_changes_nobody() {
 }
 
 #[tokio::test]
-async fn r_09_without_its_catalog_nothing_starts_and_nothing_is_lost() {
+async fn r_09_without_its_catalog_nothing_is_decided_and_nothing_is_lost() {
     let (daemon, store) = nursery().await;
     gardeners(&daemon).await;
     let (_, link) = invited(&daemon, "ivy@x.example", &["gardener"]).await;
@@ -635,23 +631,16 @@ async fn r_09_without_its_catalog_nothing_starts_and_nothing_is_lost() {
         .into_iter()
         .filter(|catalog| catalog.catalog().id.as_str() != "greenhouse")
         .collect();
-    let world = Arc::new(StillWorld::at(NOW));
-    let started = Application::start(
-        others,
-        Arc::clone(&store) as _,
-        world,
-        Links::new(&LINK_KEY),
-    );
-    match started.err() {
-        Some(StartError::UnknownCatalog {
-            organization,
-            catalog,
-        }) => assert_eq!(
-            (organization.as_str(), catalog.as_str()),
-            (ACME, "greenhouse")
-        ),
-        other => panic!("{other:?}"),
-    }
+    let daemon = Daemon::start_with(others, Arc::clone(&store) as _).await;
+    let refused = daemon
+        .authorization()
+        .is_authorized(waters("ivy", "north"))
+        .await
+        .expect_err("nobody can judge it");
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert_eq!(reason(&refused), "CATALOG_MISSING");
+    assert_eq!(integrity(&daemon).await, ServingStatus::NotServing);
+    daemon.stop().await;
     assert_eq!(stored(&store), kept);
 
     let daemon = Daemon::start_with(greenhouse(&[]), Arc::clone(&store) as _).await;

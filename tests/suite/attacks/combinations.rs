@@ -403,7 +403,7 @@ async fn memberships_that_end_together_are_each_told_of_and_much_owned_goes_in_s
     }
     daemon.world.set(end);
     daemon.application.expire_due().await;
-    let snapshot = daemon.application.find(ACME).expect("it is there");
+    let snapshot = daemon.application.find(ACME).await.expect("it is there");
     let told: Vec<&str> = snapshot
         .organization()
         .notifications

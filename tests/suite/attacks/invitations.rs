@@ -284,7 +284,11 @@ async fn i_14_revoking_kills_every_link_there_ever_was() {
         refused(&daemon, attempt, Code::FailedPrecondition, "LINK_REVOKED").await;
     }
     // What waited to be mailed is not mailed any more.
-    let snapshot = daemon.application.find(ACME).expect("the organization");
+    let snapshot = daemon
+        .application
+        .find(ACME)
+        .await
+        .expect("the organization");
     assert!(snapshot.organization().notifications.is_empty());
     drop(snapshot);
     // A new invitation revives none of them.
@@ -637,7 +641,11 @@ async fn i_23_a_name_becomes_neither_link_nor_markup() {
         }))
         .await;
     sent.expect("sent");
-    let snapshot = daemon.application.find(ACME).expect("the organization");
+    let snapshot = daemon
+        .application
+        .find(ACME)
+        .await
+        .expect("the organization");
     let organization = snapshot.organization();
     let notification = organization.notifications.values().next().expect("a mail");
     assert_eq!(notification.facts["invitee"], name);
@@ -999,8 +1007,12 @@ async fn b_07_a_bulk_is_all_or_nothing_or_row_by_row_as_asked() {
     daemon.stop().await;
 }
 
-fn mails(daemon: &Daemon) -> usize {
-    let snapshot = daemon.application.find(ACME).expect("the organization");
+async fn mails(daemon: &Daemon) -> usize {
+    let snapshot = daemon
+        .application
+        .find(ACME)
+        .await
+        .expect("the organization");
     snapshot.organization().notifications.len()
 }
 
@@ -1025,7 +1037,7 @@ async fn b_08_a_repeated_request_sends_no_second_mail() {
         .into_inner();
     assert_eq!(first, second);
     assert_eq!((everything(&daemon).await, events(&daemon).len()), before);
-    assert_eq!(mails(&daemon), 1);
+    assert_eq!(mails(&daemon).await, 1);
     let other = v1::CreateInvitationRequest {
         request_id: "one".to_owned(),
         ..create(new("bea@x.example", &["viewer"]))
@@ -1050,7 +1062,7 @@ async fn b_08_a_repeated_request_sends_no_second_mail() {
         .expect("sent")
         .into_inner();
     assert_eq!(first, second);
-    assert_eq!(mails(&daemon), 501);
+    assert_eq!(mails(&daemon).await, 501);
     let refused_rows = || v1::BulkCreateInvitationsRequest {
         request_id: "none".to_owned(),
         ..bulk(vec![new("\"\\\"\\", &["nobody", "nobody", "owne"]); 500])
@@ -1064,7 +1076,7 @@ async fn b_08_a_repeated_request_sends_no_second_mail() {
     }
     assert_eq!(answer.revision, again.revision);
     assert!(answer.results.iter().all(|row| row.status.is_some()));
-    assert_eq!(mails(&daemon), 501);
+    assert_eq!(mails(&daemon).await, 501);
     // Copying is remembered too.
     let id = first.results[0]
         .invitation

@@ -190,7 +190,11 @@ pub fn events(daemon: &Daemon) -> Vec<EventEntry> {
 /// All that can be seen of the organization, its revision included.
 pub async fn everything(daemon: &Daemon) -> String {
     let id = OrganizationId::new(ACME);
-    let snapshot = daemon.application.find(ACME).expect("the organization");
+    let snapshot = daemon
+        .application
+        .find(ACME)
+        .await
+        .expect("the organization");
     let stored = daemon.store.load(&id).expect("the store is read");
     let (stored, _) = stored.expect("the organization");
     format!(

@@ -19,15 +19,19 @@ async fn two_teams() -> Daemon {
     daemon
 }
 
-fn state_of(daemon: &Daemon, organization: &str) -> String {
-    let snapshot = daemon.application.find(organization).expect("it is there");
+async fn state_of(daemon: &Daemon, organization: &str) -> String {
+    let snapshot = daemon
+        .application
+        .find(organization)
+        .await
+        .expect("it is there");
     format!("{} {:?}", snapshot.revision(), snapshot.organization())
 }
 
 #[tokio::test]
 async fn x_01_members_of_another_organization_are_not_there() {
     let daemon = two_teams().await;
-    let theirs = state_of(&daemon, OTHER);
+    let theirs = state_of(&daemon, OTHER).await;
     let mut members = daemon.members();
     let attempt = members.remove_member(as_actor(
         "ada",
@@ -49,7 +53,7 @@ async fn x_01_members_of_another_organization_are_not_there() {
     ));
     let status = attempt.await.expect_err("no member there");
     assert_eq!(status.code(), Code::PermissionDenied);
-    assert_eq!(state_of(&daemon, OTHER), theirs);
+    assert_eq!(state_of(&daemon, OTHER).await, theirs);
     daemon.stop().await;
 }
 
@@ -239,7 +243,11 @@ async fn a_user_is_removed_everywhere_but_where_they_are_owner() {
     ];
     assert_eq!(told, expected);
     for organization in [ACME, OTHER] {
-        let snapshot = daemon.application.find(organization).expect("it is there");
+        let snapshot = daemon
+            .application
+            .find(organization)
+            .await
+            .expect("it is there");
         assert!(!snapshot.organization().members.contains_key("ada"));
     }
     let listed = daemon

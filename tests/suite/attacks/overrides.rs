@@ -72,7 +72,7 @@ async fn v_02_all_that_was_held_goes_in_the_revision_of_the_removal() {
     let daemon = account().await;
     daemon.add(ACME, "dev", &["operator"]).await;
     replace(&daemon, "dev", "production", &["viewer"]).await;
-    let before = daemon.application.find(ACME).expect("it").revision();
+    let before = daemon.application.find(ACME).await.expect("it").revision();
     let removed = daemon
         .members()
         .remove_member(v1::RemoveMemberRequest {

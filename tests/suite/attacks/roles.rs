@@ -115,7 +115,11 @@ async fn r_02_of_giving_and_deleting_a_role_at_once_one_wins_and_nothing_dangles
         let deleted = roles.delete_role(delete(&role));
         let (given, deleted) = tokio::join!(given, deleted);
         assert_ne!(given.is_ok(), deleted.is_ok(), "{given:?} {deleted:?}");
-        let snapshot = daemon.application.find(ACME).expect("the organization");
+        let snapshot = daemon
+            .application
+            .find(ACME)
+            .await
+            .expect("the organization");
         let organization = snapshot.organization();
         let held = &organization.members.get("ann").expect("a member").roles;
         let known = |id: &str| organization.roles.contains_key(id) || id == "gardener";
@@ -143,7 +147,7 @@ async fn r_03_an_edit_reaches_every_holder_in_one_revision() {
             .add(ACME, &format!("holder-{number}"), &["helper"])
             .await;
     }
-    let before = daemon.application.find(ACME).expect("it").revision();
+    let before = daemon.application.find(ACME).await.expect("it").revision();
     let edited = daemon
         .roles()
         .update_role(update("helper", &["ReadSensor"]))

@@ -90,6 +90,7 @@ async fn dangling(users: &[&str]) -> Daemon {
             ..HistoryEvent::default()
         }],
         idempotency: None,
+        wake_at: None,
         on_commit: Box::new(|_| {}),
     };
     store.commit(commit).await.expect("a commit");
@@ -234,7 +235,7 @@ struct Damaging {
 
 /// Every way in which a sound organization can be made to name what is not there.
 fn damaging(daemon: &Daemon) -> Vec<Damaging> {
-    let snapshot = daemon.application.find(ACME).expect("the organization");
+    let snapshot = daemon.application.find(ACME).await.expect("the organization");
     let organization = snapshot.organization();
     let gone = || vec![RoleId::new("gone")];
     let unknown = || Permissions {

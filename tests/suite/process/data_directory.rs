@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use roster::proto::v1;
 use roster::proto::v1::member_service_client::MemberServiceClient;
 use roster::proto::v1::organization_service_client::OrganizationServiceClient;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use super::{Daemon, run, serve, signed};
 
@@ -112,7 +112,7 @@ fn only_segment(directory: &Path) -> PathBuf {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_record_is_made_anew_from_the_journal_at_the_next_start() {
+async fn a_damaged_record_is_told_of_and_made_anew_from_the_journal_at_the_next_start() {
     let directory = tempfile::tempdir().unwrap();
     let daemon = Daemon::start_with(directory.path(), &["--example"]);
     let before = listed(&daemon).await;
@@ -121,27 +121,37 @@ async fn a_damaged_record_is_made_anew_from_the_journal_at_the_next_start() {
     assert!(damaged > 10, "{damaged} records of members");
 
     let daemon = Daemon::start(directory.path());
+    let refused = list(&daemon).await.expect_err("it is damaged");
+    assert_eq!(refused.code(), Code::Unavailable);
+    let told = daemon.stop_and_tell();
+    assert!(told.contains("a record is damaged"), "{told}");
+    assert!(told.contains("cloud-66-example"), "{told}");
+
+    let daemon = Daemon::start(directory.path());
     assert_eq!(listed(&daemon).await, before);
-    let ended = daemon.stop();
-    assert!(
-        ended.stderr.contains("a record is damaged"),
-        "{}",
-        ended.stderr
-    );
+    let told = daemon.stop_and_tell();
+    assert!(told.contains("every record is checked"), "{told}");
+
+    let daemon = Daemon::start(directory.path());
+    assert_eq!(listed(&daemon).await, before);
+    let told = daemon.stop_and_tell();
+    assert!(!told.contains("damaged"), "it is checked once: {told}");
 }
 
 /// The members of an example, as the daemon lists them.
 async fn listed(daemon: &Daemon) -> Vec<v1::Member> {
+    list(daemon).await.expect("the members")
+}
+
+async fn list(daemon: &Daemon) -> Result<Vec<v1::Member>, Status> {
     let request = v1::ListMembersRequest {
         organization: "cloud-66-example".to_owned(),
         ..Default::default()
     };
-    MemberServiceClient::new(daemon.connect().await)
+    let answer = MemberServiceClient::new(daemon.connect().await)
         .list_members(daemon.signed(request))
-        .await
-        .expect("the members")
-        .into_inner()
-        .members
+        .await;
+    answer.map(|answer| answer.into_inner().members)
 }
 
 /// Changes the last byte of every record of a member in a closed database.

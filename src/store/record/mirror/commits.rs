@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Bytes1, Change1, Entry1, Event1, EventEntry1, EventSource1, Idempotency1, InvitedRow1,
+    Bytes1, Change1, Entry1, Entry2, Event1, EventEntry1, EventSource1, Idempotency1, InvitedRow1,
     Outcome1, Remembered1, borrowed, stored_moment,
 };
 use crate::domain::change::{InvitedRow, Outcome, RecordChange, RowRefusal};
@@ -241,12 +241,26 @@ impl From<EventEntry1<'_>> for EventEntry {
     }
 }
 
+#[cfg(test)]
 impl<'a> From<&'a Entry> for Entry1<'a> {
     fn from(entry: &'a Entry) -> Self {
         Self {
             organization: borrowed(entry.organization.as_str()),
             version: entry.version.0,
             at: entry.at.0,
+            records: entry.records.iter().map(Into::into).collect(),
+            events: entry.events.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a Entry> for Entry2<'a> {
+    fn from(entry: &'a Entry) -> Self {
+        Self {
+            organization: borrowed(entry.organization.as_str()),
+            version: entry.version.0,
+            at: entry.at.0,
+            wake_at: stored_moment(entry.wake_at),
             records: entry.records.iter().map(Into::into).collect(),
             events: entry.events.iter().map(Into::into).collect(),
         }
@@ -261,6 +275,20 @@ impl From<Entry1<'_>> for Entry {
             at: Moment(stored.at),
             records: stored.records.into_iter().map(Into::into).collect(),
             events: stored.events.into_iter().map(Into::into).collect(),
+            wake_at: None,
+        }
+    }
+}
+
+impl From<Entry2<'_>> for Entry {
+    fn from(stored: Entry2<'_>) -> Self {
+        Self {
+            organization: OrganizationId::new(stored.organization),
+            version: Version(stored.version),
+            at: Moment(stored.at),
+            records: stored.records.into_iter().map(Into::into).collect(),
+            events: stored.events.into_iter().map(Into::into).collect(),
+            wake_at: stored.wake_at.map(Moment),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Version 1 of the stored shapes: the domain's types once more, with serde.
+//! The stored shapes: the domain's types once more, with serde. The number of a shape
+//! is the first version that has it.
 //!
 //! They are separate so that the domain can be renamed and reshaped freely
 //! while bytes on disk keep their meaning, and so that the domain needs no
@@ -29,7 +30,7 @@ type RolesBy1<'a> = Vec<(Text<'a>, Vec<Text<'a>>)>;
 /// When something begins to count, and when it has ended.
 type Period1 = (Option<i64>, Option<i64>);
 
-/// A fixed number of bytes, as text.
+/// A fixed number of bytes; text in a format for people.
 struct Bytes1<const N: usize>([u8; N]);
 
 /// Declares mirrors: strict about unknown fields, borrowing where possible.
@@ -460,6 +461,19 @@ mirrors! {
         events: Vec<Event1<'a>>,
     }
 
+    /// Version 1 and when something ends by itself.
+    pub(super) struct Entry2<'a> {
+        #[serde(borrow)]
+        organization: Text<'a>,
+        version: u64,
+        at: i64,
+        wake_at: Option<i64>,
+        #[serde(borrow)]
+        records: Vec<Change1<'a>>,
+        #[serde(borrow)]
+        events: Vec<Event1<'a>>,
+    }
+
     pub(super) struct Idempotency1<'a> {
         #[serde(borrow)]
         organization: Text<'a>,
@@ -484,14 +498,23 @@ mirrors! {
 
 impl<const N: usize> Serialize for Bytes1<N> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&URL_SAFE_NO_PAD.encode(self.0))
+        if serializer.is_human_readable() {
+            return serializer.serialize_str(&URL_SAFE_NO_PAD.encode(self.0));
+        }
+        serializer.serialize_bytes(&self.0)
     }
 }
 
 impl<'de, const N: usize> Deserialize<'de> for Bytes1<N> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(D::Error::custom)?;
+        let decoded;
+        let bytes = if deserializer.is_human_readable() {
+            let text = String::deserialize(deserializer)?;
+            decoded = URL_SAFE_NO_PAD.decode(text).map_err(D::Error::custom)?;
+            &decoded
+        } else {
+            <&[u8]>::deserialize(deserializer)?
+        };
         let count = bytes.len();
         let wrong = |_| D::Error::custom(format!("{count} bytes where {N} should be"));
         bytes.try_into().map(Self).map_err(wrong)

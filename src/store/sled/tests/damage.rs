@@ -68,6 +68,7 @@ fn a_half_applied_large_commit_is_completed() {
     let mark = marks::OrganizationMark {
         version: Version(1),
         sequence: Sequence(2),
+        wake_at: None,
         whole: false,
     };
     state

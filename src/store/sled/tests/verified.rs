@@ -322,7 +322,7 @@ fn forgotten_answers_and_those_about_to_be_are_no_difference() {
 #[test]
 fn an_answer_that_is_only_in_the_journal_survives_a_lost_database() {
     let directory = written(2, &options());
-    let rows: Vec<_> = (0..200)
+    let rows: Vec<_> = (0..1_000)
         .map(|number| samples::invitation(&format!("i{number}"), "text", 1))
         .map(|invitation| InvitedRow::Sent(Arc::new(invitation)))
         .collect();
