@@ -24,7 +24,8 @@ use crate::engine::{CatalogError, CompiledCatalog};
 use crate::store::sled::{OpenError, OpenOptions, SledStore, Verification};
 use crate::store::{ReadError, Store};
 use crate::transport::caller::Authenticator;
-use crate::transport::server::{self, ServeError};
+use crate::transport::listeners::{Listeners, UnixSocket, UnixSocketError};
+use crate::transport::server::{self, Manner, ServeError};
 use crate::world::{SystemWorld, World};
 
 /// How often what has ended is looked for. Decisions don't wait for it.
@@ -102,6 +103,9 @@ pub enum AppError {
         #[source]
         source: io::Error,
     },
+    /// The Unix socket can't be listened on.
+    #[error(transparent)]
+    ListenUnix(#[from] UnixSocketError),
     /// Serving failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -109,7 +113,7 @@ pub enum AppError {
 
 /// Everything joined and bound, about to serve.
 pub struct App {
-    listener: TcpListener,
+    listeners: Listeners,
     application: Arc<Application>,
     authenticator: Authenticator,
     courier: Option<Courier>,
@@ -120,7 +124,7 @@ pub struct App {
 }
 
 impl App {
-    /// Opens the store, compiles the catalogs, loads every organization and binds the listener.
+    /// Opens the store, compiles the catalogs, loads every organization and binds the listeners.
     pub async fn start(settings: Settings) -> Result<Self, AppError> {
         let directory = settings.data_dir.clone();
         DirBuilder::new()
@@ -173,8 +177,10 @@ impl App {
                     address: settings.listen,
                     source,
                 })?;
+        let unix = settings.listen_unix.as_deref();
+        let unix = unix.map(UnixSocket::bind).transpose()?;
         Ok(Self {
-            listener,
+            listeners: Listeners::new(listener, unix),
             application,
             authenticator: Authenticator::new(&key),
             courier,
@@ -185,9 +191,9 @@ impl App {
         })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> Option<SocketAddr> {
-        self.listener.local_addr().ok()
+        self.listeners.address()
     }
 
     /// How to call, for people.
@@ -201,6 +207,9 @@ impl App {
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
         lines.push(format!("roster listens on {address}"));
+        if let Some(path) = &self.settings.listen_unix {
+            lines.push(format!("roster listens on unix:{}", path.display()));
+        }
         if self.key_is_new {
             lines.push(format!(
                 "the operator key was written to {key}; keep it secret"
@@ -227,6 +236,10 @@ impl App {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), AppError> {
         let drain = self.settings.drain();
+        let manner = Manner {
+            threads: self.settings.serving_threads(),
+            drain,
+        };
         let (stopping, stopped) = watch::channel(false);
         let mut background = JoinSet::new();
         background.spawn(worker::tidy(Arc::clone(&self.application), stopped.clone()));
@@ -241,10 +254,10 @@ impl App {
         };
         let sweeping = tokio::spawn(sweep(Arc::downgrade(&self.application)));
         let served = server::serve(
-            self.listener,
+            self.listeners,
             self.application,
             self.authenticator,
-            drain,
+            manner,
             stop,
         )
         .await;

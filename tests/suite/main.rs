@@ -32,6 +32,7 @@ mod properties;
 mod reasons;
 mod schedules;
 mod semantics;
+mod serving;
 mod time;
 mod tokens;
 mod tools;
