@@ -111,6 +111,18 @@ pub enum AppError {
     Serve(#[from] ServeError),
 }
 
+/// How much later than a check whatever is not a check gets its turn, as `nice` counts.
+const PATIENCE_OF_OTHERS: i32 = 5;
+
+/// Lets this thread, and those that it starts, stand back where checks need the
+/// processor. The threads that serve connections must not be started from it.
+pub fn stand_back() {
+    // Without it checks are answered as well, only later while there is much to write.
+    if let Err(error) = rustix::process::setpriority_process(None, PATIENCE_OF_OTHERS) {
+        tracing::debug!(%error, "a thread keeps its priority");
+    }
+}
+
 /// Everything joined and bound, about to serve.
 pub struct App {
     listeners: Listeners,

@@ -88,6 +88,8 @@ pub async fn serve_through<H: Handler>(
         () = accept(&listeners, &threads) => {}
     }
     readiness.send_replace(Readiness::NotServing);
+    // Those who watch have heard the last of it, and nothing new comes in.
+    drop(readiness);
     drop(listeners);
     if !threads.stop(manner.drain).await {
         tracing::warn!(after = ?manner.drain, "requests still under way were cut off");

@@ -47,7 +47,7 @@ pub async fn answer(
             .map(tonic::Response::new)
         }
     });
-    Grpc::new(BatchCodec)
+    Grpc::new(BatchCodec::default())
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .unary(service, request)
         .await
@@ -123,8 +123,12 @@ enum Answered {
     Made(v1::BatchIsAuthorizedResponse),
 }
 
-/// Takes messages as the bytes that they are.
-struct BatchCodec;
+/// Takes a message as the bytes that it is. Only one is expected: what comes after it
+/// is read as the generated service would, to be found malformed.
+#[derive(Clone, Copy, Default)]
+struct BatchCodec {
+    is_read: bool,
+}
 
 impl Codec for BatchCodec {
     type Encode = Answered;
@@ -133,11 +137,11 @@ impl Codec for BatchCodec {
     type Decoder = Self;
 
     fn encoder(&mut self) -> Self {
-        Self
+        *self
     }
 
     fn decoder(&mut self) -> Self {
-        Self
+        *self
     }
 }
 
@@ -146,6 +150,14 @@ impl Decoder for BatchCodec {
     type Error = Status;
 
     fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        if self.is_read {
+            let further = v1::BatchIsAuthorizedRequest::decode(from);
+            return match further {
+                Ok(_) => Ok(Some(Bytes::new())),
+                Err(error) => Err(status::undecodable(&error)),
+            };
+        }
+        self.is_read = true;
         Ok(Some(from.copy_to_bytes(from.remaining())))
     }
 }

