@@ -200,7 +200,8 @@ async fn serve_connection<S: Session>(
         }
     };
     let service = service_fn(move |request| {
-        let answer = Arc::clone(&session).answer(request);
+        // On the heap at once: hyper and tokio move it several times before it is polled.
+        let answer = Box::pin(Arc::clone(&session).answer(request));
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let mut builder = http2::Builder::new(TokioExecutor::new());
