@@ -1,36 +1,30 @@
 //! The load: client threads, each with a runtime and connections of its own, that
 //! send messages written beforehand and count the answers.
 
-use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use futures_util::Stream;
+use bytes::{BufMut as _, Bytes, BytesMut};
 use http::uri::PathAndQuery;
 use prost::Message as _;
 use roster::client::Checker;
 use roster::proto::v1;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
+use tonic::Request;
 use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
 
 use crate::noop::{Daemon, KEY, NOOP, NOOP_ANSWER};
 use crate::organizations::{CHECKED, organization};
 use crate::processor::used_by_serving_threads;
+use crate::wire::{Questions, Raw, WINDOW, Window};
 
 const UNARY: &str = "/roster.v1.AuthorizationService/IsAuthorized";
 const BATCH: &str = "/roster.v1.AuthorizationService/BatchIsAuthorized";
 const STREAM: &str = "/roster.v1.AuthorizationService/StreamIsAuthorized";
 const BATCH_SIZE: usize = 1_000;
-/// How many questions a stream has under way.
-const WINDOW: usize = 512;
 /// How many different questions there are.
 const QUESTIONS: usize = 1_024;
 
@@ -308,78 +302,4 @@ async fn call(grpc: &mut Grpc<Channel>, path: &'static str, message: Bytes) -> B
     let path = PathAndQuery::from_static(path);
     let answer = grpc.unary(signed(message), path, Raw).await;
     answer.expect("an answer").into_inner()
-}
-
-/// What a stream has under way.
-#[derive(Default)]
-struct Window {
-    sent: VecDeque<Instant>,
-    waker: Option<Waker>,
-}
-
-struct Questions {
-    messages: Arc<Vec<Bytes>>,
-    window: Arc<Mutex<Window>>,
-    next: usize,
-    until: Instant,
-}
-
-impl Stream for Questions {
-    type Item = Bytes;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let now = Instant::now();
-        if now >= self.until {
-            return Poll::Ready(None);
-        }
-        {
-            let mut window = self.window.lock().expect("no panic");
-            if window.sent.len() >= WINDOW {
-                window.waker = Some(context.waker().clone());
-                return Poll::Pending;
-            }
-            window.sent.push_back(now);
-        }
-        self.next += 1;
-        Poll::Ready(Some(self.messages[self.next % QUESTIONS].clone()))
-    }
-}
-
-/// Sends and receives messages as the bytes they are.
-#[derive(Clone, Copy)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        to.reserve(item.len());
-        to.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining())))
-    }
 }

@@ -19,6 +19,7 @@ mod load;
 mod noop;
 mod organizations;
 mod processor;
+mod wire;
 mod writers;
 
 use std::time::Duration;
@@ -110,8 +111,6 @@ fn print_bars(samples: &[Vec<Sample>]) {
 }
 
 fn print_beside_writers(daemon: &Daemon, load: &Load) {
-    let quiet_first = load.run(Kind::Unary, false, AT_EASE, TURN);
-    drop(quiet_first);
     let cases = [
         ("quiet", None),
         (

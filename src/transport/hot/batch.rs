@@ -78,7 +78,7 @@ async fn decide_all(application: &Application, message: &[u8]) -> Option<Bytes> 
     let mut last: Option<(&str, Arc<Snapshot>)> = None;
     let mut out = BytesMut::with_capacity(message.len() / 4 + ITEM_BYTES);
     let mut count = 0;
-    while let Some(asked) = many.next()? {
+    while let Some(asked) = many.next_question()? {
         count += 1;
         if count > MAX_BATCH || !asked.is_ordinary(|| revision) {
             return None;

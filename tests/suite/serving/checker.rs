@@ -20,14 +20,14 @@ fn endpoint(daemon: &Daemon) -> Endpoint {
 
 /// A question that bears a number; it is allowed if the number is even.
 fn numbered(number: usize) -> v1::IsAuthorizedRequest {
-    let user = if number % 2 == 0 { "owner" } else { "nobody" };
+    let user = if number.is_multiple_of(2) { "owner" } else { "nobody" };
     let mut question = question("acme", user, "InstancesView", "Instance", "vm-1");
     question.correlation_id = number.to_string();
     question
 }
 
 fn expected(number: usize) -> v1::Decision {
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         v1::Decision::Allow
     } else {
         v1::Decision::Deny
