@@ -20,7 +20,11 @@ fn endpoint(daemon: &Daemon) -> Endpoint {
 
 /// A question that bears a number; it is allowed if the number is even.
 fn numbered(number: usize) -> v1::IsAuthorizedRequest {
-    let user = if number.is_multiple_of(2) { "owner" } else { "nobody" };
+    let user = if number.is_multiple_of(2) {
+        "owner"
+    } else {
+        "nobody"
+    };
     let mut question = question("acme", user, "InstancesView", "Instance", "vm-1");
     question.correlation_id = number.to_string();
     question
