@@ -28,7 +28,8 @@ use crate::engine::{CatalogError, CompiledCatalog};
 use crate::store::Store;
 use crate::store::sled::{OpenError, OpenOptions};
 use crate::transport::caller::Authenticator;
-use crate::transport::server::{self, ServeError};
+use crate::transport::listeners::{Listeners, UnixSocket, UnixSocketError};
+use crate::transport::server::{self, Manner, ServeError};
 use crate::world::{SystemWorld, World};
 
 /// How often what has ended is looked for. Decisions don't wait for it.
@@ -105,14 +106,29 @@ pub enum AppError {
         #[source]
         source: io::Error,
     },
+    /// The Unix socket can't be listened on.
+    #[error(transparent)]
+    ListenUnix(#[from] UnixSocketError),
     /// Serving failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
 }
 
+/// How much later than a check whatever is not a check gets its turn, as `nice` counts.
+const PATIENCE_OF_OTHERS: i32 = 5;
+
+/// Lets this thread, and those that it starts, stand back where checks need the
+/// processor. The threads that serve connections must not be started from it.
+pub fn stand_back() {
+    // Without it checks are answered as well, only later while there is much to write.
+    if let Err(error) = rustix::process::setpriority_process(None, PATIENCE_OF_OTHERS) {
+        tracing::debug!(%error, "a thread keeps its priority");
+    }
+}
+
 /// Everything joined and bound, about to serve.
 pub struct App {
-    listener: TcpListener,
+    listeners: Listeners,
     application: Arc<Application>,
     authenticator: Authenticator,
     courier: Option<Courier>,
@@ -123,7 +139,7 @@ pub struct App {
 }
 
 impl App {
-    /// Opens the store, compiles the catalogs and binds the listener. No organization is
+    /// Opens the store, compiles the catalogs and binds the listeners. No organization is
     /// read.
     pub async fn start(settings: Settings) -> Result<Self, AppError> {
         let directory = settings.data_dir.clone();
@@ -171,8 +187,10 @@ impl App {
                     address: settings.listen,
                     source,
                 })?;
+        let unix = settings.listen_unix.as_deref();
+        let unix = unix.map(UnixSocket::bind).transpose()?;
         Ok(Self {
-            listener,
+            listeners: Listeners::new(listener, unix),
             application,
             authenticator: Authenticator::new(&key),
             courier,
@@ -183,9 +201,9 @@ impl App {
         })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> Option<SocketAddr> {
-        self.listener.local_addr().ok()
+        self.listeners.address()
     }
 
     /// How to call, for people.
@@ -199,6 +217,9 @@ impl App {
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
         lines.push(format!("roster listens on {address}"));
+        if let Some(path) = &self.settings.listen_unix {
+            lines.push(format!("roster listens on unix:{}", path.display()));
+        }
         if self.key_is_new {
             lines.push(format!(
                 "the operator key was written to {key}; keep it secret"
@@ -225,6 +246,10 @@ impl App {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), AppError> {
         let drain = self.settings.drain();
+        let manner = Manner {
+            threads: self.settings.serving_threads(),
+            drain,
+        };
         let (stopping, stopped) = watch::channel(false);
         let mut background = JoinSet::new();
         background.spawn(look_over(Arc::clone(&self.application), stopped.clone()));
@@ -240,10 +265,10 @@ impl App {
         };
         let sweeping = tokio::spawn(sweep(Arc::downgrade(&self.application)));
         let served = server::serve(
-            self.listener,
+            self.listeners,
             self.application,
             self.authenticator,
-            drain,
+            manner,
             stop,
         )
         .await;

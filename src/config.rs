@@ -1,6 +1,7 @@
 //! Settings: by flag or `ROSTER_*`, read once, checked together, printed as they took effect.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -93,6 +94,15 @@ pub struct Settings {
         default_value = "127.0.0.1:7350"
     )]
     pub listen: SocketAddr,
+
+    /// Path of a Unix socket to serve gRPC on as well, for those in the group of the
+    /// daemon's user; the key is needed there too.
+    #[arg(long, env = "ROSTER_LISTEN_UNIX", value_name = "PATH")]
+    pub listen_unix: Option<PathBuf>,
+
+    /// How many threads serve checks and connections; by default one for each core.
+    #[arg(long, env = "ROSTER_SERVING_THREADS", value_name = "COUNT")]
+    pub serving_threads: Option<NonZeroUsize>,
 
     /// Folders of further catalogs, each with a `catalog.toml`, besides those that come with Roster.
     #[arg(
@@ -226,6 +236,13 @@ impl Settings {
         Duration::from_secs(self.lock_wait_seconds)
     }
 
+    /// How many threads serve checks and connections.
+    pub fn serving_threads(&self) -> usize {
+        let cores = std::thread::available_parallelism();
+        let cores = cores.unwrap_or(NonZeroUsize::MIN);
+        self.serving_threads.unwrap_or(cores).get()
+    }
+
     /// The settings in effect, a line each, under the names they are set by.
     pub fn in_effect(&self) -> Vec<(&'static str, String)> {
         let catalogs: Vec<String> = self
@@ -236,6 +253,8 @@ impl Settings {
         vec![
             ("ROSTER_DATA_DIR", self.data_dir.display().to_string()),
             ("ROSTER_LISTEN", self.listen.to_string()),
+            ("ROSTER_LISTEN_UNIX", shown_path(self.listen_unix.as_ref())),
+            ("ROSTER_SERVING_THREADS", self.serving_threads().to_string()),
             ("ROSTER_CATALOGS", catalogs.join(",")),
             ("ROSTER_EXAMPLE", self.example.to_string()),
             ("ROSTER_DRAIN_SECONDS", self.drain_seconds.to_string()),

@@ -171,6 +171,7 @@ fn serve(settings: Settings) -> ExitCode {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .on_thread_start(app::stand_back)
         .build()
     {
         Ok(runtime) => runtime,
@@ -187,7 +188,12 @@ fn serve(settings: Settings) -> ExitCode {
 
 async fn run(settings: Settings) -> Result<(), AppError> {
     let stop = stop_signal();
-    let app = App::start(settings).await?;
+    // On a thread of the runtime, so that the store's own threads stand back as those do.
+    // Serving is begun from this one, which doesn't.
+    let app = match tokio::spawn(App::start(settings)).await {
+        Ok(started) => started?,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    };
     println!("{}", app.greeting());
     app.serve(stop).await?;
     tracing::info!("stopped");

@@ -32,7 +32,7 @@ struct Rule {
     sample: (&'static str, &'static str),
 }
 
-const RULES: [Rule; 16] = [
+const RULES: [Rule; 18] = [
     Rule {
         invariant: "knows no other part of the crate, and neither IO, time, async, serialization nor Cedar",
         inside: &["domain"],
@@ -174,9 +174,9 @@ const RULES: [Rule; 16] = [
         ),
     },
     Rule {
-        invariant: "is the only part that knows gRPC, together with the generated `proto`",
+        invariant: "is the only part that knows gRPC, together with the generated `proto` and the client",
         inside: &[],
-        except: &["transport", "proto"],
+        except: &["transport", "proto", "client"],
         forbidden: &[
             "::tonic",
             "::prost",
@@ -227,16 +227,43 @@ const RULES: [Rule; 16] = [
         invariant: "SMTP and HTTP are spoken in `delivery` only, which `app` joins and `config` reads the addresses of",
         inside: &[],
         except: &["delivery", "app", "config"],
-        forbidden: &["delivery", "::lettre", "::hyper_util", "::hyper_rustls"],
+        forbidden: &["delivery", "::lettre", "::hyper_rustls"],
         sample: (
             "src/application/notifications.rs",
             "use crate::delivery::Courier;",
         ),
     },
     Rule {
-        invariant: "the wire types are named in `transport` only",
+        invariant: "HTTP/2 is spoken in `transport` only",
         inside: &[],
-        except: &["transport", "proto"],
+        except: &["transport", "delivery"],
+        forbidden: &["::hyper", "::hyper_util", "::h2", "::http_body"],
+        sample: ("src/app.rs", "use hyper::server::conn::http2::Builder;"),
+    },
+    Rule {
+        invariant: "knows the wire types and nothing of the daemon",
+        inside: &["client"],
+        except: &[],
+        forbidden: &[
+            "app",
+            "application",
+            "catalogs",
+            "config",
+            "delivery",
+            "domain",
+            "engine",
+            "store",
+            "telemetry",
+            "transport",
+            "world",
+            "::hyper",
+        ],
+        sample: ("src/client/lane.rs", "use crate::transport::status;"),
+    },
+    Rule {
+        invariant: "the wire types are named in `transport` and `client` only",
+        inside: &[],
+        except: &["transport", "proto", "client"],
         forbidden: &["proto"],
         sample: (
             "src/application/check.rs",

@@ -70,8 +70,8 @@ impl Application {
     /// Decides at once on what is published, without waiting for anything; nothing if the
     /// organization is not in memory.
     pub fn check(&self, check: &Check<'_>) -> Option<Result<Checked, Error>> {
-        let snapshot = self.resident(check.organization)?;
-        Some(judge(&snapshot, check))
+        let judged = |snapshot: &Snapshot| judge(snapshot, check);
+        self.registry.read(check.organization, judged)
     }
 
     /// Decides on what is published, once the organization is in memory.

@@ -216,6 +216,18 @@ impl Registry {
         Some(snapshot)
     }
 
+    /// Reads the snapshot of that organization, if it is in memory, without counting
+    /// among those who hold it: many threads ask at a time, and none is to wait for the
+    /// count of another.
+    pub fn read<T>(&self, id: &str, read: impl FnOnce(&Snapshot) -> T) -> Option<T> {
+        let cells = self.cells.pin();
+        let cell = cells.get(id)?;
+        let snapshot = cell.published.load();
+        let snapshot = snapshot.as_ref()?;
+        cell.touch(self.round.load(Ordering::Relaxed));
+        Some(read(snapshot))
+    }
+
     /// The cell of that organization; an empty one if there was none.
     pub fn cell(&self, id: &OrganizationId) -> Arc<Cell> {
         let round = self.round.load(Ordering::Relaxed);

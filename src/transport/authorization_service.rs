@@ -21,10 +21,10 @@ use crate::proto::v1;
 use crate::proto::v1::authorization_service_server::AuthorizationService;
 
 /// The longest correlation id, in bytes; a longer one is refused.
-const MAX_CORRELATION_BYTES: usize = 128;
+pub(super) const MAX_CORRELATION_BYTES: usize = 128;
 
 /// How many items of a batch are answered before other requests get a turn.
-const ITEMS_AT_A_TIME: usize = 256;
+pub(super) const ITEMS_AT_A_TIME: usize = 256;
 
 /// Serves checks.
 pub struct AuthorizationRpc {
@@ -126,7 +126,8 @@ async fn answer_with_token(
     ))
 }
 
-async fn answer(
+/// Answers one request, at the revision that it asks for or later.
+pub(super) async fn answer(
     application: &Application,
     request: v1::IsAuthorizedRequest,
     patience: Duration,
@@ -169,7 +170,7 @@ fn correlation_fault(id: &str) -> Option<Violation> {
 /// Answers every item on one snapshot of its organization, taken after every revision
 /// asked for is reached. One organization is answered after the other, so that no more
 /// than one is kept in memory by a batch.
-async fn answer_batch(
+pub(super) async fn answer_batch(
     application: &Application,
     batch: v1::BatchIsAuthorizedRequest,
     patience: Duration,
@@ -282,7 +283,8 @@ fn by_organization(
     groups
 }
 
-fn refused(status: &Status) -> v1::BatchItem {
+/// A request of a batch that was refused.
+pub(super) fn refused(status: &Status) -> v1::BatchItem {
     v1::BatchItem {
         result: Some(v1::batch_item::Result::Status(status::as_message(status))),
     }

@@ -267,7 +267,7 @@ pub fn time_to_verify(metadata: &MetadataMap) -> Duration {
 }
 
 /// Reads a timeout as gRPC spells it: up to eight digits and a unit.
-fn timeout(text: &str) -> Option<Duration> {
+pub fn timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 {
         return None;

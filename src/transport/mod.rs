@@ -7,12 +7,17 @@
 
 pub mod audit_service;
 pub mod authorization_service;
+pub mod body;
 pub mod caller;
+pub mod dispatch;
+pub mod elsewhere;
 pub mod from_proto;
 pub mod group_service;
 mod guardrails;
 pub mod health;
+pub mod hot;
 pub mod invitation_service;
+pub mod listeners;
 pub mod member_list;
 pub mod member_service;
 pub mod mutation;
@@ -22,8 +27,10 @@ pub mod policy_service;
 pub mod project_service;
 pub mod resource_service;
 pub mod role_service;
+pub mod router;
 pub mod server;
 pub mod service_account_service;
+pub mod serving;
 pub mod status;
 pub mod to_proto;
 pub mod token_service;

@@ -132,6 +132,31 @@ pub fn malformed_actor() -> Status {
     )
 }
 
+/// The answer to a message that is none of the type it should be.
+pub fn undecodable(error: &prost::DecodeError) -> Status {
+    Status::internal(error.to_string())
+}
+
+/// The answer when the time that the client gave is over.
+pub fn too_late() -> Status {
+    Status::deadline_exceeded("the deadline passed before there was an answer")
+}
+
+/// The end of an answer whose rest will not come.
+pub fn cut_off() -> Status {
+    Status::unavailable("the daemon stopped before the answer was complete")
+}
+
+/// The answer where a service failed without one.
+pub fn failed(error: &dyn std::error::Error) -> Status {
+    tracing::error!(error = %chain(error), "a service failed");
+    with_details(
+        Code::Internal,
+        "an internal error; see the daemon's log",
+        details(ErrorReason::Internal),
+    )
+}
+
 /// The answer to a health check of a service that there is not.
 pub fn unknown_service() -> Status {
     with_details(

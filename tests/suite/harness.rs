@@ -1,6 +1,7 @@
 //! A daemon in this process: the real services over TCP on a free port, with a
 //! store in memory, time that stands still, and clients that hold the key.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,7 +14,8 @@ use roster::proto::v1;
 use roster::store::Store;
 use roster::store::memory::MemoryStore;
 use roster::transport::caller::Authenticator;
-use roster::transport::server;
+use roster::transport::listeners::{Listeners, UnixSocket};
+use roster::transport::server::{self, Manner};
 use roster::world::StillWorld;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -71,11 +73,32 @@ fn budget() -> usize {
     })
 }
 
+/// Where and how a daemon serves.
+pub struct Setup {
+    pub address: SocketAddr,
+    pub unix: Option<UnixSocket>,
+    pub manner: Manner,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            address: ([127, 0, 0, 1], 0).into(),
+            unix: None,
+            manner: Manner {
+                threads: 2,
+                drain: Duration::from_secs(5),
+            },
+        }
+    }
+}
+
 /// A daemon of this process.
 pub struct Daemon {
     pub world: Arc<StillWorld>,
     pub application: Arc<Application>,
     pub store: Arc<dyn Store>,
+    pub address: SocketAddr,
     channel: Channel,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
@@ -89,28 +112,43 @@ impl Daemon {
 
     /// A daemon on a store.
     pub async fn start_on(store: Arc<dyn Store>) -> Self {
-        Self::start_with(catalogs(), store).await
+        Self::launch(Setup::default(), catalogs(), store).await
     }
 
     /// A daemon with these catalogs on a store.
     pub async fn start_with(catalogs: Vec<Arc<CompiledCatalog>>, store: Arc<dyn Store>) -> Self {
+        Self::launch(Setup::default(), catalogs, store).await
+    }
+
+    /// A daemon on a store, set up like that.
+    pub async fn start_as(setup: Setup, store: Arc<dyn Store>) -> Self {
+        Self::launch(setup, catalogs(), store).await
+    }
+
+    async fn launch(
+        setup: Setup,
+        catalogs: Vec<Arc<CompiledCatalog>>,
+        store: Arc<dyn Store>,
+    ) -> Self {
         let world = Arc::new(StillWorld::at(NOW));
         let kept = Arc::clone(&store);
         let links = Links::new(&LINK_KEY);
         let world_of_it = Arc::clone(&world) as _;
         let application = Application::start(catalogs, store, world_of_it, links, budget());
         let application = Arc::new(application);
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        // As the program does in the background; here it is done when the daemon answers.
+        application.look_over().await.expect("the store is read");
+        let listener = TcpListener::bind(setup.address).await.expect("a free port");
         let address = listener.local_addr().expect("a bound address");
         let (stop, stopped) = oneshot::channel::<()>();
         let served = Arc::clone(&application);
         let serving = tokio::spawn(async move {
             let stop = async move { drop(stopped.await) };
             server::serve(
-                listener,
+                Listeners::new(listener, setup.unix),
                 served,
                 Authenticator::new(KEY),
-                Duration::from_secs(5),
+                setup.manner,
                 stop,
             )
             .await
@@ -125,6 +163,7 @@ impl Daemon {
             world,
             application,
             store: kept,
+            address,
             channel,
             stop: Some(stop),
             serving,
@@ -140,6 +179,20 @@ impl Daemon {
         self.serving.await.expect("the daemon did not panic");
     }
 
+    /// Tells it to stop, and waits for nothing.
+    pub fn tell_to_stop(&mut self) {
+        drop(self.stop.take());
+    }
+
+    /// A connection of its own.
+    pub async fn connect(&self) -> Channel {
+        Endpoint::from_shared(format!("http://{}", self.address))
+            .expect("an address")
+            .connect()
+            .await
+            .expect("the daemon answers")
+    }
+
     /// A channel without the key.
     pub fn bare(&self) -> Channel {
         self.channel.clone()
@@ -147,9 +200,14 @@ impl Daemon {
 
     /// A channel with the key.
     pub fn caller(&self) -> Caller {
-        let value = format!("Bearer {KEY}").parse().expect("a header value");
-        InterceptedService::new(self.channel.clone(), Bearer(value))
+        with_key(self.channel.clone())
     }
+}
+
+/// The same channel with the key.
+pub fn with_key(channel: Channel) -> Caller {
+    let value = format!("Bearer {KEY}").parse().expect("a header value");
+    InterceptedService::new(channel, Bearer(value))
 }
 
 macro_rules! clients {

@@ -34,6 +34,7 @@ mod reasons;
 mod residency;
 mod schedules;
 mod semantics;
+mod serving;
 mod time;
 mod tokens;
 mod tools;

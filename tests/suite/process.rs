@@ -6,6 +6,7 @@ mod data_directory;
 mod life;
 mod readme;
 mod settings;
+mod unix_socket;
 mod verify;
 
 use std::fs;

@@ -146,7 +146,11 @@ async fn gardeners(daemon: &Daemon) {
 /// every project, for everybody.
 async fn allowed(daemon: &Daemon) -> BTreeSet<String> {
     let everybody = users(daemon).await;
-    let snapshot = daemon.application.find(ACME).await.expect("the organization");
+    let snapshot = daemon
+        .application
+        .find(ACME)
+        .await
+        .expect("the organization");
     let catalog = Arc::clone(snapshot.catalog().catalog());
     let mut allowed = BTreeSet::new();
     for action in &catalog.actions {

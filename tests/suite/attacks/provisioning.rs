@@ -135,7 +135,11 @@ async fn b_01_every_way_out_takes_exactly_the_same_along() {
         daemon.add(ACME, "ann", &["shopkeeper"]).await;
         let secret = endow(&daemon, "ann").await;
         way.go(&daemon, "ann").await;
-        let snapshot = daemon.application.find(ACME).await.expect("the organization");
+        let snapshot = daemon
+            .application
+            .find(ACME)
+            .await
+            .expect("the organization");
         // Whoever leaves needs not be told of it.
         let mut organization = snapshot.organization().clone();
         organization.notifications = Default::default();
@@ -171,7 +175,11 @@ async fn b_01_somebody_who_is_suspended_goes_the_same_way() {
         endow(&daemon, "ann").await;
         super::suspend(&daemon, "ann").await;
         way.go(&daemon, "ann").await;
-        let snapshot = daemon.application.find(ACME).await.expect("the organization");
+        let snapshot = daemon
+            .application
+            .find(ACME)
+            .await
+            .expect("the organization");
         let text = format!("{:?}", snapshot.organization());
         assert!(!snapshot.organization().members.contains_key("ann"));
         left.push(text);

@@ -235,7 +235,11 @@ struct Damaging {
 
 /// Every way in which a sound organization can be made to name what is not there.
 fn damaging(daemon: &Daemon) -> Vec<Damaging> {
-    let snapshot = daemon.application.find(ACME).await.expect("the organization");
+    let snapshot = daemon
+        .application
+        .find(ACME)
+        .await
+        .expect("the organization");
     let organization = snapshot.organization();
     let gone = || vec![RoleId::new("gone")];
     let unknown = || Permissions {

@@ -23,7 +23,7 @@ fn a_faulty_setting_says_what_is_wrong_and_ends_with_an_exit_code() {
     let catalog = text(directory.path());
     let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/policies/oec-sh");
 
-    let cases: [(&[&str], i32, &str); 14] = [
+    let cases: [(&[&str], i32, &str); 16] = [
         (&[], 2, "--data-dir <DIR>"),
         (&["--data-dir"], 2, "--data-dir <DIR>"),
         (
@@ -71,6 +71,16 @@ fn a_faulty_setting_says_what_is_wrong_and_ends_with_an_exit_code() {
             &["--listen", &taken],
             1,
             "roster: can't listen on `127.0.0.1:",
+        ),
+        (
+            &["--listen-unix", &text(&file)],
+            1,
+            "is there already and is no socket; name another path",
+        ),
+        (
+            &["--serving-threads", "0"],
+            2,
+            "invalid value '0' for '--serving-threads",
         ),
         (&["--catalogs", &catalog], 1, "catalog.toml"),
         (
