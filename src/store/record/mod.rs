@@ -14,10 +14,10 @@
 //!
 //! This file knows nothing of keys, files or engines.
 
-mod compact;
+pub(super) mod compact;
 mod mirror;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use sha2::{Digest, Sha256};
 
@@ -90,6 +90,13 @@ impl From<HistoryEntry> for Entry {
             events: entry.events,
             wake_at: entry.wake_at,
         }
+    }
+}
+
+impl Entry {
+    /// Whether a sealed entry says when something ends by itself afterwards.
+    pub fn knows_wake(sealed: &[u8]) -> bool {
+        sealed.first() != Some(&1)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::store::Sequence;
 use crate::store::samples::{self, HOSTILE};
 
 /// Writes what the first release wrote.
-pub(super) trait First {
+pub(in crate::store) trait First {
     fn seal_as_version_1(&self) -> Vec<u8>;
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// What is to go wrong next.
 #[derive(Debug, Default)]
@@ -13,6 +13,8 @@ pub(crate) struct Faults {
     pub sync: AtomicBool,
     /// After so many more batches nothing reaches sled, as if the process had been killed.
     pub batches: Mutex<Option<usize>>,
+    /// The most operations that any batch had.
+    pub largest: AtomicUsize,
 }
 
 impl Faults {
@@ -35,7 +37,8 @@ impl Faults {
         Ok(())
     }
 
-    pub fn before_batch(&self) -> Result<(), ::sled::Error> {
+    pub fn before_batch(&self, operations: usize) -> Result<(), ::sled::Error> {
+        self.largest.fetch_max(operations, Ordering::SeqCst);
         match &mut *self.batches.lock().unwrap() {
             None => Ok(()),
             Some(0) => Err(::sled::Error::ReportableBug("killed on purpose".to_owned())),

@@ -11,22 +11,27 @@
 //!             journal/<n>.log   segments, named by their first sequence
 //!             sled/             the state
 //!             sled.damaged-<n>/ what was once the state; kept for whoever asks why
+//!             sled.outdated-<n>/ what an earlier release left; may be deleted
 //! ```
 //!
-//! One thread writes (`writer`); any thread reads. Logical snapshots are
-//! deliberately absent so far: every segment of the journal is kept (the answers
-//! to bulk requests are read from there too), so nothing needs them yet, and [`ReadError::Compacted`] does not occur unless
+//! One thread writes (`writer`); any thread reads. What happened is kept once: events
+//! and remembered answers are read from the journal, at places that the state knows.
+//! Logical snapshots are deliberately absent so far: every segment of the journal is
+//! kept, so nothing needs them yet, and [`ReadError::Compacted`] does not occur unless
 //! someone deletes segments.
 //!
 //! This is the only module that knows sled.
 
 mod apply;
+mod edit;
 #[cfg(test)]
 mod faults;
 mod frame;
 mod history;
 mod journal;
 mod keys;
+mod leaf;
+mod leaves;
 mod marks;
 mod open;
 mod place;
@@ -62,6 +67,9 @@ use super::{
 use crate::domain::identifiers::{OrganizationId, UserId};
 use crate::domain::organization::{Moment, Organization, Version};
 
+/// How many places of commits are looked up at once for a page of events.
+const PLACES_AT_ONCE: usize = 64;
+
 /// How a store is opened and run.
 #[derive(Clone, Debug)]
 pub struct OpenOptions {
@@ -93,7 +101,7 @@ impl Default for OpenOptions {
             checkpoint_interval: Duration::from_secs(1),
             checkpoint_bytes: 64 * 1024 * 1024,
             minimum_free_bytes: None,
-            cache_bytes: 64 * 1024 * 1024,
+            cache_bytes: 16 * 1024 * 1024,
             verification: Verification::Heads,
         }
     }
@@ -250,7 +258,7 @@ impl Store for SledStore {
 
     fn remembered(&self, key: &IdempotencyKey) -> Result<Option<Remembered>, ReadError> {
         self.readable()?;
-        self.shared.remembered(&keys::digest(key))
+        self.shared.remembered(key, &keys::digest(key))
     }
 
     fn events(
@@ -260,7 +268,30 @@ impl Store for SledStore {
         limit: usize,
     ) -> Result<Vec<EventEntry>, ReadError> {
         self.readable()?;
-        self.shared.state.events(organization, before, limit)
+        let (sequence, index) = before.unwrap_or((Sequence(u64::MAX), u32::MAX));
+        // The commit at that place has events before it, unless it is the first.
+        let mut end = Sequence(sequence.0.saturating_add(u64::from(index > 0)));
+        let mut events: Vec<EventEntry> = Vec::new();
+        while events.len() < limit {
+            let page = (limit - events.len()).min(PLACES_AT_ONCE);
+            let places = self.shared.state.commits(organization, end, page)?;
+            let Some((last, _)) = places.last() else {
+                break;
+            };
+            end = *last;
+            for (at, place) in &places {
+                let commit = self.shared.history.commit(organization, *at, place)?;
+                let wanted = |entry: &EventEntry| {
+                    before.is_none_or(|before| (entry.sequence, entry.index) < before)
+                };
+                let left = limit.saturating_sub(events.len());
+                events.extend(events_of(&commit).filter(wanted).take(left));
+                if events.len() >= limit {
+                    break;
+                }
+            }
+        }
+        Ok(events)
     }
 
     fn history(&self, after: Sequence, limit: usize) -> Result<Vec<HistoryEntry>, ReadError> {
@@ -295,6 +326,17 @@ impl Drop for SledStore {
     }
 }
 
+/// The events of a commit, the last one first.
+fn events_of(commit: &HistoryEntry) -> impl Iterator<Item = EventEntry> {
+    let numbered = (0_u32..).zip(&commit.events).collect::<Vec<_>>();
+    numbered.into_iter().rev().map(|(index, event)| EventEntry {
+        sequence: commit.sequence,
+        index,
+        at: commit.at,
+        event: event.clone(),
+    })
+}
+
 type Waiting = oneshot::Receiver<Result<Sequence, CommitError>>;
 
 /// Does all that needs no order, so that the writer has little left to do.
@@ -306,11 +348,13 @@ fn prepare(
     admission::check_answer(&commit)?;
     admission::check_events(commit.at, &commit.events)?;
     let entry = admission::seal_entry(&commit)?;
-    let writes = Writes::of(&commit.organization, &commit.records, commit.events)?;
+    let writes = Writes::of(&commit.organization, &commit.records, commit.events.len())?;
     let sealed_answer = match &commit.idempotency {
         Some(idempotency) => idempotency.seal().map_err(admission::unwritable)?,
         None => Vec::new(),
     };
+    let digest = commit.idempotency.as_ref();
+    let digest = digest.map(|idempotency| keys::digest(&idempotency.key));
     Ok(Request {
         organization: commit.organization,
         expected: commit.expected,
@@ -320,6 +364,7 @@ fn prepare(
         entry,
         writes,
         idempotency: commit.idempotency,
+        digest,
         sealed_answer,
         on_commit: commit.on_commit,
         reply,

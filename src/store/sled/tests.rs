@@ -6,6 +6,7 @@
 
 mod damage;
 mod killed;
+mod outdated;
 mod running;
 mod verified;
 
@@ -17,6 +18,7 @@ use std::sync::mpsc;
 use tempfile::TempDir;
 
 use super::*;
+use crate::domain::change::RecordChange;
 use crate::store::conformance::{Fixture, conformance, make};
 use crate::store::samples::{create, idempotency};
 
@@ -119,6 +121,35 @@ fn flip(path: &Path, position: usize) {
     let mut bytes = fs::read(path).unwrap();
     bytes[position] ^= 0x20;
     fs::write(path, bytes).unwrap();
+}
+
+/// Changes the database of a closed store behind its back.
+fn meddle(directory: &Path, change: impl FnOnce(&mut edit::Edit<'_>)) {
+    let state = state::State::open(&directory.join("sled"), 1 << 20).unwrap();
+    let mut edit = edit::Edit::new(&state.database);
+    change(&mut edit);
+    let changed = edit.finish().unwrap();
+    state.database.apply_batch(changed.batch).unwrap();
+    state.flush().unwrap();
+}
+
+/// The key of a record.
+fn record_key(organization: &OrganizationId, change: &RecordChange) -> Vec<u8> {
+    match keys::place(organization, change) {
+        keys::Place::Record(key) => key,
+        keys::Place::Everything => panic!("{change:?}"),
+    }
+}
+
+/// Everything that the database holds.
+fn entries(store: &SledStore) -> Vec<(keys::Subject, Vec<u8>)> {
+    let mut entries = Vec::new();
+    let counted = leaves::count(&store.shared.state.database, |key, value| {
+        entries.push((keys::subject(key).unwrap(), value.to_vec()));
+        Ok(())
+    });
+    store.shared.state.check_keys(counted.unwrap()).unwrap();
+    entries
 }
 
 /// Makes the writer stand still in a commit of `id` until what is returned is dropped.

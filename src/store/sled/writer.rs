@@ -1,7 +1,6 @@
 //! The one thread that writes: group commit.
 //!
-//! It takes all commits that wait (up to [`MAX_GROUP`], and no more operations
-//! than one batch of sled holds), decides each against the state and those before
+//! It takes all commits that wait (up to [`MAX_GROUP`] and [`MAX_WEIGHT`]), decides each against the state and those before
 //! it in the group, appends the accepted ones to the journal in one write, calls
 //! `fdatasync` once, applies them to sled, and then, one by one in the order of
 //! the history, publishes, moves the head and answers. Refusals wait for that
@@ -24,23 +23,27 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::apply::{MAX_BATCH, Settled, Writes, answer};
+use super::apply::{Settled, Writes};
 use super::frame::Frame;
 use super::history::History;
-use super::journal::{AppendError, Journal};
-use super::keys::{self, AnswerDigest};
-use super::marks::KeptAnswer;
+use super::journal::{AppendError, Appended, Journal};
+use super::keys::AnswerDigest;
+use super::marks::{CommitPlace, Wake};
 use super::place::free_bytes;
 use super::state::State;
 use crate::domain::identifiers::OrganizationId;
 use crate::domain::organization::{Moment, Version};
 use crate::store::record::link;
 use crate::store::{
-    CommitError, Head, Idempotency, OnCommit, ReadError, Remembered, Sequence, admission,
+    CommitError, Head, Idempotency, IdempotencyKey, OnCommit, ReadError, Remembered, Sequence,
+    admission,
 };
 
 /// The most commits in one group.
 const MAX_GROUP: usize = 64;
+
+/// How heavy a group may become, by [`Writes::weight`], before the next one begins.
+const MAX_WEIGHT: usize = 1024;
 
 /// What the thread is sent.
 pub(super) enum Message {
@@ -61,6 +64,8 @@ pub(super) struct Request {
     pub entry: Vec<u8>,
     pub writes: Writes,
     pub idempotency: Option<Idempotency>,
+    /// Names the request, if there is an answer to remember.
+    pub digest: Option<AnswerDigest>,
     /// The sealed answer to remember; empty if there is none.
     pub sealed_answer: Vec<u8>,
     pub on_commit: OnCommit,
@@ -120,13 +125,21 @@ impl Shared {
         let _ = self.closed.set(why);
     }
 
-    /// The answer remembered under a digest, wherever it is.
-    pub fn remembered(&self, digest: &AnswerDigest) -> Result<Option<Remembered>, ReadError> {
-        match self.state.answer(digest)? {
-            None => Ok(None),
-            Some(KeptAnswer::Whole(remembered)) => Ok(Some(*remembered)),
-            Some(KeptAnswer::InJournal { sequence, .. }) => self.history.answer(sequence).map(Some),
-        }
+    /// The answer remembered for a request.
+    pub fn remembered(
+        &self,
+        key: &IdempotencyKey,
+        digest: &AnswerDigest,
+    ) -> Result<Option<Remembered>, ReadError> {
+        let id = &key.organization;
+        let Some(kept) = self.state.answer(id, digest)? else {
+            return Ok(None);
+        };
+        let place = self.state.commit(id, kept.sequence)?.ok_or_else(|| {
+            let number = kept.sequence.0;
+            ReadError::Damaged(format!("the place of commit {number} of `{id}` is missing"))
+        })?;
+        self.history.answer(key, kept.sequence, &place).map(Some)
     }
 
     /// The error for writes, if none are taken any more.
@@ -166,10 +179,11 @@ impl Writer {
             .iter_mut()
             .map(|request| self.decide(request, &mut group))
             .collect();
-        if let Err(refusal) = self.append(&group) {
-            return refuse_all(requests, &refusal);
-        }
-        let (settled, answers) = sort(requests, verdicts);
+        let start = match self.append(&group) {
+            Ok(start) => start,
+            Err(refusal) => return refuse_all(requests, &refusal),
+        };
+        let (settled, answers) = sort(requests, verdicts, start);
         if let Err(fault) = self.shared.state.apply(&settled) {
             let _ = self.shared.stale.set(fault.to_string());
             self.shared.close(format!("the database failed: {fault}"));
@@ -199,14 +213,15 @@ impl Writer {
     fn admit(&self, request: &Request, group: &Group) -> Result<(), CommitError> {
         let state = &self.shared.state;
         let unreadable = |fault: ReadError| CommitError::Unavailable(fault.to_string());
-        let digest = request
-            .idempotency
-            .as_ref()
-            .map(|idempotency| keys::digest(&idempotency.key));
-        let remembered = match digest.map(|digest| (digest, group.answers.get(&digest))) {
-            None => None,
-            Some((_, Some(remembered))) => Some(remembered.clone()),
-            Some((digest, None)) => self.shared.remembered(&digest).map_err(unreadable)?,
+        let remembered = match (&request.idempotency, &request.digest) {
+            (Some(idempotency), Some(digest)) => match group.answers.get(digest) {
+                Some(remembered) => Some(remembered.clone()),
+                None => {
+                    let remembered = self.shared.remembered(&idempotency.key, digest);
+                    remembered.map_err(unreadable)?
+                }
+            },
+            _ => None,
         };
         admission::recognise(request.at, remembered)?;
         if !request.writes.change_anything() {
@@ -224,12 +239,13 @@ impl Writer {
         admission::guard(request.expected, current)
     }
 
-    fn append(&mut self, group: &Group) -> Result<(), CommitError> {
+    /// Makes the frames of a group durable. Answers where in their segment they begin.
+    fn append(&mut self, group: &Group) -> Result<u64, CommitError> {
         if group.frames.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         match self.journal.append(&self.head, &group.frames) {
-            Ok(begun) => {
+            Ok(Appended { offset, begun }) => {
                 if let Some(segment) = begun {
                     self.shared.history.add(segment);
                 }
@@ -237,7 +253,7 @@ impl Writer {
                 self.unchecked_bytes = self
                     .unchecked_bytes
                     .saturating_add(group.frames.len() as u64);
-                Ok(())
+                Ok(offset)
             }
             Err(AppendError::Nothing(fault)) if is_full(&fault) => Err(CommitError::Full),
             Err(AppendError::Nothing(fault)) => Err(CommitError::Unavailable(fault.to_string())),
@@ -295,7 +311,8 @@ impl Group {
             entry: &request.entry,
             answer: &request.sealed_answer,
         };
-        frame.write(&mut self.frames);
+        let offset = self.frames.len() as u64;
+        let hash = frame.write(&mut self.frames);
         if request.writes.change_anything() {
             let exists = request.writes.exists_after();
             self.versions.insert(
@@ -303,17 +320,24 @@ impl Group {
                 exists.then_some(request.version),
             );
         }
-        let answer = request
-            .idempotency
-            .as_ref()
-            .map(|kept| answer(kept, &self.head));
-        self.answers.extend(answer.clone());
+        let mut answer = None;
+        if let (Some(kept), Some(digest)) = (request.idempotency.take(), request.digest) {
+            answer = Some((digest, kept.expires_at));
+            let remembered = Remembered {
+                fingerprint: kept.fingerprint,
+                sequence: self.head.sequence,
+                outcome: kept.outcome,
+                expires_at: kept.expires_at,
+            };
+            self.answers.insert(digest, remembered);
+        }
         Settled {
             head: self.head,
+            place: CommitPlace::new(offset, &hash),
             organization: request.organization.clone(),
             version: request.version,
             at: request.at,
-            wake_at: request.wake_at,
+            wake: Wake::At(request.wake_at),
             writes: std::mem::take(&mut request.writes),
             answer,
         }
@@ -332,7 +356,7 @@ fn gather(
     while let Some(message) = next {
         if let Message::Commit(request) = message {
             weight = weight.saturating_add(request.writes.weight());
-            if !requests.is_empty() && weight > MAX_BATCH {
+            if !requests.is_empty() && weight > MAX_WEIGHT {
                 *waiting = Some(Message::Commit(request));
                 return requests;
             }
@@ -350,13 +374,16 @@ fn gather(
 type Reply = oneshot::Sender<Result<Sequence, CommitError>>;
 type Answer = (Reply, Result<(Head, OnCommit), CommitError>);
 
-/// What is applied, and what is then published and answered in this order.
-fn sort(requests: Vec<Request>, verdicts: Vec<Verdict>) -> (Vec<Settled>, Vec<Answer>) {
+/// What is applied, and what is then published and answered in this order. The frames
+/// of the group begin at `start`.
+fn sort(requests: Vec<Request>, verdicts: Vec<Verdict>, start: u64) -> (Vec<Settled>, Vec<Answer>) {
     let mut settled = Vec::new();
     let mut answers = Vec::new();
     for (request, verdict) in requests.into_iter().zip(verdicts) {
         match verdict {
-            Verdict::Accepted(accepted) => {
+            Verdict::Accepted(mut accepted) => {
+                let place = &mut accepted.place;
+                place.offset = place.offset.saturating_add(start);
                 answers.push((request.reply, Ok((accepted.head, request.on_commit))));
                 settled.push(*accepted);
             }
