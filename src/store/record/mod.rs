@@ -21,7 +21,7 @@ pub(super) mod tests;
 
 use sha2::{Digest, Sha256};
 
-use super::{Chain, EventEntry, HistoryEntry, HistoryEvent, Idempotency, Remembered};
+use super::{Chain, HistoryEntry, HistoryEvent, Idempotency, Remembered};
 use crate::domain::change::{Outcome, RecordChange};
 use crate::domain::identifiers::OrganizationId;
 use crate::domain::organization::{
@@ -200,7 +200,6 @@ stored! {
     RecordChange => Change1, Change1,
     Outcome => Outcome1, Outcome1,
     HistoryEvent => Event1, Event1,
-    EventEntry => EventEntry1, EventEntry1,
     Entry => Entry1, Entry2,
     Idempotency => Idempotency1, Idempotency1,
     Remembered => Remembered1, Remembered1,

@@ -264,7 +264,9 @@ impl Application<'_> {
     }
 
     fn write(&mut self) -> Result<(), ApplyError> {
-        self.state.write(&mut self.edit, self.reached.take())
+        self.state.write(&mut self.edit, self.reached.take())?;
+        self.edit.forget(4 * MOST_CHANGED);
+        Ok(())
     }
 
     fn take(&mut self, settled: &Settled) -> Result<(), ApplyError> {

@@ -17,6 +17,9 @@ use crate::store::ReadError;
 /// What the keys of all leaves begin with in sled.
 pub(super) const LEAVES: u8 = 0x01;
 
+/// A key and its value.
+pub(super) type Pair = (Vec<u8>, Vec<u8>);
+
 /// What a visitor wants to see next.
 pub(super) enum Next {
     /// The next entry.
@@ -125,7 +128,7 @@ pub(super) fn last(
     start: &[u8],
     end: Vec<u8>,
     limit: usize,
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ReadError> {
+) -> Result<Vec<Pair>, ReadError> {
     let mut entries = Vec::new();
     let mut position = end;
     while position.as_slice() > start && entries.len() < limit {

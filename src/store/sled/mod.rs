@@ -14,7 +14,8 @@
 //!             sled.outdated-<n>/ what an earlier release left; may be deleted
 //! ```
 //!
-//! One thread writes (`writer`); any thread reads. What happened is kept once: events
+//! One thread writes the journal (`writer`), one what follows from it (`finish`); any
+//! thread reads. What happened is kept once: events
 //! and remembered answers are read from the journal, at places that the state knows.
 //! Logical snapshots are deliberately absent so far: every segment of the journal is
 //! kept, so nothing needs them yet, and [`ReadError::Compacted`] does not occur unless
@@ -26,6 +27,7 @@ mod apply;
 mod edit;
 #[cfg(test)]
 mod faults;
+mod finish;
 mod frame;
 mod history;
 mod journal;
@@ -42,13 +44,14 @@ mod tests;
 mod verification;
 mod writer;
 
+use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{
     Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel,
 };
 use std::sync::{Arc, Mutex, OnceLock};
-use std::thread::{Builder, JoinHandle, current};
+use std::thread::{Builder, JoinHandle, ThreadId, current};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -67,6 +70,9 @@ use super::{
 use crate::domain::identifiers::{OrganizationId, UserId};
 use crate::domain::organization::{Moment, Organization, Version};
 
+/// How many groups may be durable and on their way to sled.
+const GROUPS_AHEAD: usize = 4;
+
 /// How many places of commits are looked up at once for a page of events.
 const PLACES_AT_ONCE: usize = 64;
 
@@ -75,7 +81,8 @@ const PLACES_AT_ONCE: usize = 64;
 pub struct OpenOptions {
     /// How long to wait for another process to let the directory go.
     pub lock_wait: Duration,
-    /// How many commits may wait before further ones are answered with [`CommitError::Busy`].
+    /// How many commits may be under way before further ones are answered with
+    /// [`CommitError::Busy`].
     pub queue: usize,
     /// The size from which on a segment of the journal is full, in bytes.
     pub segment_bytes: u64,
@@ -114,7 +121,11 @@ impl Default for OpenOptions {
 pub struct SledStore {
     shared: Arc<Shared>,
     messages: Option<SyncSender<Message>>,
+    /// How many commits may be under way.
+    queue: usize,
     writer: Option<JoinHandle<()>>,
+    /// The thread that the writer waits for.
+    finisher: ThreadId,
     /// Dropped to stop the clock.
     running: Option<std::sync::mpsc::Sender<()>>,
     clock: Option<JoinHandle<()>>,
@@ -139,6 +150,8 @@ impl SledStore {
             head: Mutex::new(opened.head),
             closed: OnceLock::new(),
             stale: OnceLock::new(),
+            applied: AtomicU64::new(opened.head.sequence.0),
+            under_way: AtomicUsize::new(0),
             minimum_free: AtomicU64::new(opened.minimum_free),
             checkpoint_due: AtomicBool::new(false),
             directory: opened.directory,
@@ -150,6 +163,8 @@ impl SledStore {
             head: opened.head,
             checkpoint_bytes: options.checkpoint_bytes,
             unchecked_bytes: 0,
+            finisher: None,
+            ahead: VecDeque::new(),
         };
         Self::start(shared, writer, &options).map_err(|source| OpenError::Io {
             action: "start the threads for",
@@ -158,8 +173,19 @@ impl SledStore {
         })
     }
 
-    fn start(shared: Arc<Shared>, writer: Writer, options: &OpenOptions) -> std::io::Result<Self> {
+    fn start(
+        shared: Arc<Shared>,
+        mut writer: Writer,
+        options: &OpenOptions,
+    ) -> std::io::Result<Self> {
         let (messages, received) = sync_channel(options.queue.max(1));
+        let (groups, durable) = sync_channel(GROUPS_AHEAD);
+        let finished = Arc::clone(&shared);
+        let finisher = Builder::new()
+            .name("store-finisher".to_owned())
+            .spawn(move || finish::run(&finished, &durable))?;
+        let finisher_id = finisher.thread().id();
+        writer.finisher = Some((groups, finisher));
         let (running, stopped) = channel();
         let interval = options.checkpoint_interval;
         let (ticked, wake) = (Arc::clone(&shared), messages.clone());
@@ -172,7 +198,9 @@ impl SledStore {
         Ok(Self {
             shared,
             messages: Some(messages),
+            queue: options.queue,
             writer: Some(writer),
+            finisher: finisher_id,
             running: Some(running),
             clock: Some(clock),
         })
@@ -182,6 +210,18 @@ impl SledStore {
         if let Some(refusal) = self.shared.refusal() {
             return Err(refusal);
         }
+        let under_way = &self.shared.under_way;
+        let sent = match under_way.fetch_add(1, Ordering::Relaxed) < self.queue {
+            true => self.send_to_writer(commit),
+            false => Err(CommitError::Busy),
+        };
+        if sent.is_err() {
+            under_way.fetch_sub(1, Ordering::Relaxed);
+        }
+        sent
+    }
+
+    fn send_to_writer(&self, commit: Commit) -> Result<Waiting, CommitError> {
         let (reply, waiting) = oneshot::channel();
         let message = Message::Commit(Box::new(prepare(commit, reply)?));
         let messages = self.messages.as_ref().ok_or_else(stopped)?;
@@ -312,7 +352,7 @@ impl Drop for SledStore {
         let here = current().id();
         let is_writer = |thread: &JoinHandle<()>| thread.thread().id() == here;
         // The last handle may be dropped by an `on_commit`, which can't wait for its own thread.
-        let may_wait = !self.writer.as_ref().is_some_and(is_writer);
+        let may_wait = !self.writer.as_ref().is_some_and(is_writer) && here != self.finisher;
         drop(self.running.take());
         drop(self.messages.take());
         for thread in [self.clock.take(), self.writer.take()]
@@ -340,13 +380,10 @@ fn events_of(commit: &HistoryEntry) -> impl Iterator<Item = EventEntry> {
 type Waiting = oneshot::Receiver<Result<Sequence, CommitError>>;
 
 /// Does all that needs no order, so that the writer has little left to do.
-fn prepare(
-    commit: Commit,
-    reply: oneshot::Sender<Result<Sequence, CommitError>>,
-) -> Result<Request, CommitError> {
+fn prepare(commit: Commit, reply: finish::Reply) -> Result<Request, CommitError> {
     admission::check_shape(&commit)?;
     admission::check_answer(&commit)?;
-    admission::check_events(commit.at, &commit.events)?;
+    admission::check_events(&commit.events)?;
     let entry = admission::seal_entry(&commit)?;
     let writes = Writes::of(&commit.organization, &commit.records, commit.events.len())?;
     let sealed_answer = match &commit.idempotency {

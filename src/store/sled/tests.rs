@@ -152,16 +152,13 @@ fn entries(store: &SledStore) -> Vec<(keys::Subject, Vec<u8>)> {
     entries
 }
 
-/// Makes the writer stand still in a commit of `id` until what is returned is dropped.
+/// Makes the writer stand still before it appends a commit of `id` until what is returned
+/// is dropped.
 fn hold(store: &SledStore, id: &str) -> (mpsc::Sender<()>, CommitFuture) {
     let (release, released) = mpsc::channel::<()>();
     let (reached, arrived) = mpsc::channel();
-    let mut commit = create(id);
-    commit.on_commit = Box::new(move |_| {
-        reached.send(()).unwrap();
-        let _ = released.recv();
-    });
-    let future = store.commit(commit);
+    *store.shared.state.faults.hold.lock().unwrap() = Some((reached, released));
+    let future = store.commit(create(id));
     arrived.recv().unwrap();
     (release, future)
 }

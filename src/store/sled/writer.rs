@@ -1,29 +1,25 @@
 //! The one thread that writes: group commit.
 //!
 //! It takes all commits that wait (up to [`MAX_GROUP`] and [`MAX_WEIGHT`]), decides each against the state and those before
-//! it in the group, appends the accepted ones to the journal in one write, calls
-//! `fdatasync` once, applies them to sled, and then, one by one in the order of
-//! the history, publishes, moves the head and answers. Refusals wait for that
-//! too: they may rest on a commit of the same group, which must have happened
-//! when its consequences are told.
+//! it in the group or on their way to sled, appends the accepted ones to the journal in
+//! one write and calls `fdatasync` once. What follows ([`finish`]) may happen while the
+//! next group is written. Refusals wait for that too: they may rest on a commit of the
+//! same group, which must have happened when its consequences are told.
 //!
 //! When the journal can't be trusted any more (a failed `fdatasync`, bytes that
 //! could not be taken back), the store stays open for reading and refuses every
-//! write until it is opened again. When sled fails after the journal has the
-//! commit, the commit is made: it is published and answered, and replayed at the
-//! next start; until then the store can't be read either.
+//! write until it is opened again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::Receiver;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-
-use tokio::sync::oneshot;
+use std::thread::JoinHandle;
 
 use super::apply::{Settled, Writes};
+use super::finish::{Durable, Reply, finish};
 use super::frame::Frame;
 use super::history::History;
 use super::journal::{AppendError, Appended, Journal};
@@ -40,7 +36,7 @@ use crate::store::{
 };
 
 /// The most commits in one group.
-const MAX_GROUP: usize = 64;
+const MAX_GROUP: usize = 256;
 
 /// How heavy a group may become, by [`Writes::weight`], before the next one begins.
 const MAX_WEIGHT: usize = 1024;
@@ -69,7 +65,7 @@ pub(super) struct Request {
     /// The sealed answer to remember; empty if there is none.
     pub sealed_answer: Vec<u8>,
     pub on_commit: OnCommit,
-    pub reply: oneshot::Sender<Result<Sequence, CommitError>>,
+    pub reply: Reply,
 }
 
 /// What the writer shares with those who read.
@@ -82,6 +78,10 @@ pub(super) struct Shared {
     /// Why sled lags behind the history and can't be read.
     pub stale: OnceLock<String>,
     pub minimum_free: AtomicU64,
+    /// The last commit that sled has.
+    pub applied: AtomicU64,
+    /// How many commits were sent and are not answered yet.
+    pub under_way: AtomicUsize,
     pub checkpoint_due: AtomicBool,
     pub directory: File,
     /// Last, so that it is let go after everything else is closed.
@@ -97,6 +97,18 @@ pub(super) struct Writer {
     pub checkpoint_bytes: u64,
     /// Bytes appended since the last checkpoint.
     pub unchecked_bytes: u64,
+    /// Where durable groups go while others wait, and who finishes them there.
+    pub finisher: Option<(SyncSender<Durable>, JoinHandle<()>)>,
+    /// Groups on their way to sled, which does not know of their commits yet.
+    pub ahead: VecDeque<Ahead>,
+}
+
+/// What a group changed.
+#[derive(Default)]
+pub(super) struct Ahead {
+    end: Sequence,
+    versions: HashMap<OrganizationId, Option<Version>>,
+    answers: HashMap<AnswerDigest, Remembered>,
 }
 
 /// What becomes of a request.
@@ -110,8 +122,7 @@ enum Verdict {
 struct Group {
     frames: Vec<u8>,
     head: Head,
-    versions: HashMap<OrganizationId, Option<Version>>,
-    answers: HashMap<AnswerDigest, Remembered>,
+    changed: Ahead,
 }
 
 impl Shared {
@@ -120,7 +131,8 @@ impl Shared {
         *self.head.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn close(&self, why: String) {
+    /// Takes no more writes.
+    pub fn close(&self, why: String) {
         tracing::error!(why, "the store takes no more writes");
         let _ = self.closed.set(why);
     }
@@ -156,21 +168,35 @@ impl Writer {
         let mut waiting = None;
         while let Some(message) = waiting.take().or_else(|| messages.recv().ok()) {
             let requests = gather(message, messages, &mut waiting);
+            // Another may have come meanwhile; then it should not have to wait for sled.
+            waiting = waiting.or_else(|| messages.try_recv().ok());
             if !requests.is_empty() {
-                self.serve(requests);
+                self.serve(requests, waiting.is_some());
             }
             let due = self.shared.checkpoint_due.swap(false, Ordering::Relaxed);
             if due || self.unchecked_bytes >= self.checkpoint_bytes {
                 self.checkpoint();
             }
         }
+        if let Some((groups, finisher)) = self.finisher.take() {
+            drop(groups);
+            if finisher.join().is_err() {
+                tracing::error!("a thread of the store panicked");
+            }
+        }
         self.checkpoint();
     }
 
-    fn serve(&mut self, mut requests: Vec<Request>) {
+    fn serve(&mut self, mut requests: Vec<Request>, others_wait: bool) {
         if let Some(refusal) = self.shared.refusal().or_else(|| self.full()) {
-            return refuse_all(requests, &refusal);
+            return self.refuse_all(requests, &refusal);
         }
+        let applied = Sequence(self.shared.applied.load(Ordering::Acquire));
+        while self.ahead.front().is_some_and(|ahead| ahead.end <= applied) {
+            self.ahead.pop_front();
+        }
+        // Also what was sent to the other thread must have been published before.
+        let alone = !others_wait && self.shared.head() == self.head;
         let mut group = Group {
             head: self.head,
             ..Group::default()
@@ -181,18 +207,38 @@ impl Writer {
             .collect();
         let start = match self.append(&group) {
             Ok(start) => start,
-            Err(refusal) => return refuse_all(requests, &refusal),
+            Err(refusal) => return self.refuse_all(requests, &refusal),
         };
-        let (settled, answers) = sort(requests, verdicts, start);
-        if let Err(fault) = self.shared.state.apply(&settled) {
-            let _ = self.shared.stale.set(fault.to_string());
-            self.shared.close(format!("the database failed: {fault}"));
+        let durable = sort(requests, verdicts, start);
+        let sent = match self.finisher.as_ref().filter(|_| !alone) {
+            Some((groups, _)) => groups.send(durable).map_err(|unsent| unsent.0),
+            None => Err(durable),
+        };
+        match sent {
+            Ok(()) => {
+                group.changed.end = group.head.sequence;
+                self.ahead.push_back(group.changed);
+            }
+            Err(durable) => finish(&self.shared, durable),
         }
-        for (reply, outcome) in answers {
-            let answer = outcome.map(|(head, on_commit)| self.publish(head, on_commit));
-            // Whoever no longer waits for the answer has dropped its future.
-            let _ = reply.send(answer);
+    }
+
+    fn refuse_all(&self, requests: Vec<Request>, refusal: &CommitError) {
+        for request in requests {
+            let refusal = match refusal {
+                CommitError::Full => CommitError::Full,
+                CommitError::Unknown(why) => CommitError::Unknown(why.clone()),
+                CommitError::Unavailable(why) => CommitError::Unavailable(why.clone()),
+                other => CommitError::Unavailable(other.to_string()),
+            };
+            self.shared.under_way.fetch_sub(1, Ordering::Relaxed);
+            let _ = request.reply.send(Err(refusal));
         }
+    }
+
+    /// What was changed on the way to sled, the last first: by this group and by those before.
+    fn ahead<'a>(&'a self, group: &'a Group) -> impl Iterator<Item = &'a Ahead> {
+        std::iter::once(&group.changed).chain(self.ahead.iter().rev())
     }
 
     fn full(&self) -> Option<CommitError> {
@@ -214,7 +260,10 @@ impl Writer {
         let state = &self.shared.state;
         let unreadable = |fault: ReadError| CommitError::Unavailable(fault.to_string());
         let remembered = match (&request.idempotency, &request.digest) {
-            (Some(idempotency), Some(digest)) => match group.answers.get(digest) {
+            (Some(idempotency), Some(digest)) => match self
+                .ahead(group)
+                .find_map(|ahead| ahead.answers.get(digest))
+            {
                 Some(remembered) => Some(remembered.clone()),
                 None => {
                     let remembered = self.shared.remembered(&idempotency.key, digest);
@@ -227,7 +276,10 @@ impl Writer {
         if !request.writes.change_anything() {
             return Ok(());
         }
-        let current = match group.versions.get(&request.organization) {
+        let current = match self
+            .ahead(group)
+            .find_map(|ahead| ahead.versions.get(&request.organization))
+        {
             Some(version) => *version,
             None => {
                 let mark = state
@@ -262,19 +314,6 @@ impl Writer {
                 Err(CommitError::Unknown(fault.to_string()))
             }
         }
-    }
-
-    fn publish(&self, head: Head, on_commit: OnCommit) -> Sequence {
-        // What publishes is foreign code: its panic is its own, the commit is made.
-        if catch_unwind(AssertUnwindSafe(|| on_commit(head.sequence))).is_err() {
-            tracing::error!(sequence = head.sequence.0, "publishing a commit panicked");
-        }
-        *self
-            .shared
-            .head
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = head;
-        head.sequence
     }
 
     /// Makes sled durable, so that little has to be replayed and lost history shows.
@@ -315,7 +354,7 @@ impl Group {
         let hash = frame.write(&mut self.frames);
         if request.writes.change_anything() {
             let exists = request.writes.exists_after();
-            self.versions.insert(
+            self.changed.versions.insert(
                 request.organization.clone(),
                 exists.then_some(request.version),
             );
@@ -329,7 +368,7 @@ impl Group {
                 outcome: kept.outcome,
                 expires_at: kept.expires_at,
             };
-            self.answers.insert(digest, remembered);
+            self.changed.answers.insert(digest, remembered);
         }
         Settled {
             head: self.head,
@@ -371,40 +410,23 @@ fn gather(
     requests
 }
 
-type Reply = oneshot::Sender<Result<Sequence, CommitError>>;
-type Answer = (Reply, Result<(Head, OnCommit), CommitError>);
-
 /// What is applied, and what is then published and answered in this order. The frames
 /// of the group begin at `start`.
-fn sort(requests: Vec<Request>, verdicts: Vec<Verdict>, start: u64) -> (Vec<Settled>, Vec<Answer>) {
-    let mut settled = Vec::new();
-    let mut answers = Vec::new();
+fn sort(requests: Vec<Request>, verdicts: Vec<Verdict>, start: u64) -> Durable {
+    let mut durable = Durable::default();
     for (request, verdict) in requests.into_iter().zip(verdicts) {
         match verdict {
             Verdict::Accepted(mut accepted) => {
                 let place = &mut accepted.place;
                 place.offset = place.offset.saturating_add(start);
-                answers.push((request.reply, Ok((accepted.head, request.on_commit))));
-                settled.push(*accepted);
+                let published = (accepted.head, request.on_commit);
+                durable.answers.push((request.reply, Ok(published)));
+                durable.settled.push(*accepted);
             }
-            Verdict::Refused(refusal) => answers.push((request.reply, Err(refusal))),
+            Verdict::Refused(refusal) => durable.answers.push((request.reply, Err(refusal))),
         }
     }
-    (settled, answers)
-}
-
-fn refuse_all(requests: Vec<Request>, refusal: &CommitError) {
-    for request in requests {
-        let refusal = match refusal {
-            CommitError::Full => CommitError::Full,
-            CommitError::Unknown(why) => CommitError::Unknown(why.clone()),
-            other => CommitError::Unavailable(match other {
-                CommitError::Unavailable(why) => why.clone(),
-                other => other.to_string(),
-            }),
-        };
-        let _ = request.reply.send(Err(refusal));
-    }
+    durable
 }
 
 fn is_full(fault: &io::Error) -> bool {

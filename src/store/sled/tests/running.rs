@@ -262,7 +262,7 @@ fn a_data_directory_that_was_removed_is_noticed_at_the_next_checkpoint() {
 fn more_commits_than_may_wait_are_refused_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let narrow = OpenOptions {
-        queue: 2,
+        queue: 3,
         checkpoint_interval: Duration::MAX,
         ..options()
     };
