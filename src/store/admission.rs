@@ -7,7 +7,7 @@
 use super::record::{
     EncodeError, Entry, MAX_ANSWER_BYTES, MAX_COMMIT_BYTES, MAX_RECORD_BYTES, Stored,
 };
-use super::{Commit, CommitError, EventEntry, HistoryEvent, Remembered, Sequence};
+use super::{Commit, CommitError, HistoryEvent, Remembered, Sequence};
 use crate::domain::change::RecordChange;
 use crate::domain::organization::{Moment, Version};
 
@@ -77,16 +77,10 @@ fn check_unchanged(commit: &Commit) -> Result<(), CommitError> {
     Ok(())
 }
 
-/// Refuses events of which one is too large, wherever in the history it will be.
-pub(super) fn check_events(at: Moment, events: &[HistoryEvent]) -> Result<(), CommitError> {
+/// Refuses events of which one is too large.
+pub(super) fn check_events(events: &[HistoryEvent]) -> Result<(), CommitError> {
     for event in events {
-        let entry = EventEntry {
-            sequence: Sequence(u64::MAX),
-            index: u32::MAX,
-            at,
-            event: event.clone(),
-        };
-        check_size(entry.seal().map_err(unwritable)?.len(), MAX_RECORD_BYTES)?;
+        check_size(event.seal().map_err(unwritable)?.len(), MAX_RECORD_BYTES)?;
     }
     Ok(())
 }

@@ -79,7 +79,7 @@ impl MemoryStore {
 
     fn commit_now(&self, commit: Commit) -> Result<Sequence, CommitError> {
         admission::check_shape(&commit)?;
-        admission::check_events(commit.at, &commit.events)?;
+        admission::check_events(&commit.events)?;
         admission::check_answer(&commit)?;
         for change in &commit.records {
             admission::seal_put(change)?;

@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 use super::{DecodeError, EncodeError};
 
 /// Appends a value to `to`.
-pub(super) fn write(value: &impl Serialize, to: &mut Vec<u8>) -> Result<(), EncodeError> {
+pub fn write(value: &impl Serialize, to: &mut Vec<u8>) -> Result<(), EncodeError> {
     *to = postcard::to_extend(value, std::mem::take(to))?;
     Ok(())
 }
 
 /// The value that is all of `body`.
-pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, DecodeError> {
+pub fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, DecodeError> {
     let (value, rest) = postcard::take_from_bytes(body)
         .map_err(|fault: postcard::Error| DecodeError::Shape(fault.to_string()))?;
     match rest.len() {

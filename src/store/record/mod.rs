@@ -14,14 +14,14 @@
 //!
 //! This file knows nothing of keys, files or engines.
 
-mod compact;
+pub(super) mod compact;
 mod mirror;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use sha2::{Digest, Sha256};
 
-use super::{Chain, EventEntry, HistoryEntry, HistoryEvent, Idempotency, Remembered};
+use super::{Chain, HistoryEntry, HistoryEvent, Idempotency, Remembered};
 use crate::domain::change::{Outcome, RecordChange};
 use crate::domain::identifiers::OrganizationId;
 use crate::domain::organization::{
@@ -90,6 +90,13 @@ impl From<HistoryEntry> for Entry {
             events: entry.events,
             wake_at: entry.wake_at,
         }
+    }
+}
+
+impl Entry {
+    /// Whether a sealed entry says when something ends by itself afterwards.
+    pub fn knows_wake(sealed: &[u8]) -> bool {
+        sealed.first() != Some(&1)
     }
 }
 
@@ -193,7 +200,6 @@ stored! {
     RecordChange => Change1, Change1,
     Outcome => Outcome1, Outcome1,
     HistoryEvent => Event1, Event1,
-    EventEntry => EventEntry1, EventEntry1,
     Entry => Entry1, Entry2,
     Idempotency => Idempotency1, Idempotency1,
     Remembered => Remembered1, Remembered1,

@@ -1,35 +1,34 @@
 //! Brings commits that are durable in the journal into sled.
 //!
-//! A batch has at most [`MAX_BATCH`] operations. A group of ordinary commits is
-//! one batch; a commit that is larger is applied in several, of which the first
-//! marks its organization as half applied (if it changes) and only the last carries
-//! the applied head, beyond which no event is shown. A process that dies in between replays the whole commit, which comes to
-//! the same: every operation says what shall be there, not what to do to it.
+//! A group of commits is one batch, or as many as keep each below [`MOST_CHANGED`]
+//! leaves: sled's memory grows with the size of a batch. Batches end between commits
+//! and carry the applied head, which is what makes sled a prefix of the journal. A
+//! commit that is too large for one is applied in several, of which the first marks its
+//! organization as half applied and only the last carries the head. A process that dies
+//! in between replays the whole commit, which comes to the same: every step says what
+//! shall be there, not what to do to it.
 
-use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::PoisonError;
 
-use ::sled::Batch;
-
-use super::keys::{self, AnswerDigest, Place};
-use super::marks::{AppliedHead, KeptAnswer, OrganizationMark};
-use super::state::{State, unavailable};
+use super::edit::Edit;
+use super::keys::{self, AnswerDigest, Place, Subject};
+use super::marks::{AppliedHead, CommitPlace, KeptAnswer, OrganizationMark, Wake};
+use super::state::{State, damaged, unavailable};
 use crate::domain::change::RecordChange;
 use crate::domain::identifiers::OrganizationId;
 use crate::domain::organization::{Moment, Version};
-use crate::store::record::{EncodeError, Stored};
-use crate::store::{
-    CommitError, EventEntry, Head, HistoryEvent, Idempotency, ReadError, Remembered, admission,
-};
+use crate::store::record::EncodeError;
+use crate::store::{CommitError, Head, ReadError, admission};
 
-/// The most operations in one batch: sled's memory grows with the size of a batch.
-pub(super) const MAX_BATCH: usize = 256;
+/// From how many changed leaves on a batch is written. What the end of a commit adds and
+/// what merging doubles keeps each batch at 256 operations.
+const MOST_CHANGED: usize = 100;
 
-/// Operations of a commit beside those on its records: mark, head, answer and its expiry.
+/// Operations of a commit beside those on its records: mark, answer, expiry, place.
 const OVERHEAD: usize = 4;
 
-/// How many expired answers are forgotten with each group: as many as a group can add.
+/// At least how many expired answers are forgotten with each group.
 const FORGOTTEN_AT_ONCE: usize = 64;
 
 /// A commit with its place in the history.
@@ -37,6 +36,8 @@ const FORGOTTEN_AT_ONCE: usize = 64;
 pub(super) struct Settled {
     /// The history up to and including it.
     pub head: Head,
+    /// Where its frame lies in its segment of the journal.
+    pub place: CommitPlace,
     /// Whose records change.
     pub organization: OrganizationId,
     /// The version afterwards.
@@ -44,37 +45,44 @@ pub(super) struct Settled {
     /// When it was decided.
     pub at: Moment,
     /// When something of the organization first ends by itself afterwards.
-    pub wake_at: Option<Moment>,
+    pub wake: Wake,
     /// What changes.
     pub writes: Writes,
-    /// What to remember.
-    pub answer: Option<(AnswerDigest, Remembered)>,
+    /// Which answer to remember, and until when.
+    pub answer: Option<(AnswerDigest, Moment)>,
 }
 
-/// Record changes as operations on keys, and the events that tell of them.
+/// Record changes as steps.
 #[derive(Debug, Default)]
 pub(super) struct Writes {
     /// Empty if the organization does not change.
     steps: Vec<Step>,
     exists_after: bool,
-    events: Vec<HistoryEvent>,
+    /// How many events tell of them.
+    events: usize,
 }
 
-/// A key and its value.
-type Pair = (Vec<u8>, Vec<u8>);
-
-/// The wakes of organizations after commits that are not in sled yet.
-type Wakes<'a> = HashMap<&'a OrganizationId, Option<Moment>>;
-
-/// One operation.
+/// One step.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// A key holds a value.
-    Put(Vec<u8>, Vec<u8>),
-    /// A key holds nothing.
-    Delete(Vec<u8>),
-    /// No key of a record of the organization holds anything.
-    DeleteAll(OrganizationId),
+    /// A record is there.
+    Put {
+        /// Its key.
+        key: Vec<u8>,
+        /// Sealed.
+        value: Vec<u8>,
+        /// The key of the membership that it stands for.
+        membership: Option<Vec<u8>>,
+    },
+    /// A record is not there.
+    Delete {
+        /// Its key.
+        key: Vec<u8>,
+        /// The key of the membership that it stood for.
+        membership: Option<Vec<u8>>,
+    },
+    /// The organization has no records.
+    DeleteAll,
 }
 
 /// Why a group was not applied.
@@ -89,24 +97,37 @@ pub(super) enum ApplyError {
 }
 
 impl Writes {
-    /// The operations of `records`, if every record fits, with the events that go with them.
+    /// The steps that `records` come to, if every record fits, told by so many events.
     pub fn of(
         organization: &OrganizationId,
         records: &[RecordChange],
-        events: Vec<HistoryEvent>,
+        events: usize,
     ) -> Result<Self, CommitError> {
-        let mut steps = Vec::new();
-        for change in records {
-            match (
-                keys::place(organization, change),
-                admission::seal_put(change)?,
-            ) {
-                (Place::Record(key), Some(value)) => steps.push(Step::Put(key, value)),
-                (Place::Record(key), None) => steps.push(Step::Delete(key)),
-                (Place::Everything, _) => steps.push(Step::DeleteAll(organization.clone())),
-            }
-            steps.extend(index(organization, change));
-        }
+        let step = |change| {
+            let sealed = admission::seal_put(change)?;
+            let key = match keys::place(organization, change) {
+                Place::Record(key) => key,
+                Place::Everything => return Ok(Step::DeleteAll),
+            };
+            let membership = match change {
+                RecordChange::PutMember(member) => Some(&member.user),
+                RecordChange::DeleteMember(user) => Some(user),
+                _ => None,
+            };
+            let membership = membership.map(|user| keys::membership(user, organization));
+            Ok(match sealed {
+                Some(value) => Step::Put {
+                    key,
+                    value,
+                    membership,
+                },
+                None => Step::Delete { key, membership },
+            })
+        };
+        let steps = records
+            .iter()
+            .map(step)
+            .collect::<Result<_, CommitError>>()?;
         Ok(Self {
             steps,
             exists_after: admission::exists_after(records),
@@ -124,270 +145,262 @@ impl Writes {
         self.exists_after
     }
 
-    /// The operations on records, in order.
+    /// The steps, in order.
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }
 
     /// How many events there are.
     pub fn count_events(&self) -> u64 {
-        self.events.len() as u64
+        self.events as u64
     }
 
-    /// How many operations in sled the commit is, nearly.
+    /// How much of a group the commit takes up.
     pub fn weight(&self) -> usize {
-        let operations = self.steps.len().saturating_add(self.events.len());
-        operations.saturating_add(OVERHEAD)
-    }
-
-    fn fits_a_batch(&self) -> bool {
-        let deletes_all = self
-            .steps
-            .iter()
-            .any(|step| matches!(step, Step::DeleteAll(_)));
-        !deletes_all && self.weight() <= MAX_BATCH - 2 * FORGOTTEN_AT_ONCE
+        self.steps.len().saturating_add(OVERHEAD)
     }
 }
 
-/// What a change makes of the indexes of members and of waiting notifications.
-fn index(organization: &OrganizationId, change: &RecordChange) -> Option<Step> {
-    let there = |key| Some(Step::Put(key, Vec::new()));
-    match change {
-        RecordChange::PutMember(member) => there(keys::membership(&member.user, organization)),
-        RecordChange::DeleteMember(user) => {
-            Some(Step::Delete(keys::membership(user, organization)))
-        }
-        RecordChange::PutNotification(waits) => there(keys::waiting(organization, &waits.id)),
-        RecordChange::DeleteNotification(id) => Some(Step::Delete(keys::waiting(organization, id))),
-        _ => None,
+impl Settled {
+    /// The organization's mark afterwards, whole or not yet; `None` if it has none.
+    pub fn mark(&self) -> Option<OrganizationMark> {
+        let exists = self.writes.exists_after && self.writes.change_anything();
+        exists.then_some(OrganizationMark {
+            version: self.version,
+            sequence: self.head.sequence,
+            wake: self.wake,
+            whole: true,
+        })
     }
-}
 
-fn gone(key: Vec<u8>) -> (Vec<u8>, Option<Vec<u8>>) {
-    (key, None)
-}
+    /// The answer that is remembered, by its key.
+    pub fn kept_answer(&self) -> Option<(Vec<u8>, KeptAnswer)> {
+        let (digest, expires_at) = self.answer?;
+        let kept = KeptAnswer {
+            sequence: self.head.sequence,
+            expires_at,
+        };
+        Some((keys::answer(&self.organization, &digest), kept))
+    }
 
-/// A remembered answer with its key.
-pub(super) fn answer(idempotency: &Idempotency, head: &Head) -> (AnswerDigest, Remembered) {
-    let remembered = Remembered {
-        fingerprint: idempotency.fingerprint,
-        sequence: head.sequence,
-        outcome: idempotency.outcome.clone(),
-        expires_at: idempotency.expires_at,
-    };
-    (keys::digest(&idempotency.key), remembered)
+    /// The key of its place.
+    pub fn place_key(&self) -> Vec<u8> {
+        keys::commit(&self.organization, self.head.sequence)
+    }
 }
 
 impl State {
     /// Applies commits that follow the applied head, in order.
     pub fn apply(&self, group: &[Settled]) -> Result<(), ApplyError> {
         let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
-        catch_unwind(AssertUnwindSafe(|| self.apply_group(group))).unwrap_or(Err(ApplyError::Panic))
+        let apply = || {
+            Application {
+                state: self,
+                edit: Edit::new(&self.database),
+                reached: None,
+            }
+            .apply(group)
+        };
+        catch_unwind(AssertUnwindSafe(apply)).unwrap_or(Err(ApplyError::Panic))
     }
 
-    fn apply_group(&self, group: &[Settled]) -> Result<(), ApplyError> {
-        let mut batch = Batch::default();
-        let mut wakes = HashMap::new();
-        let mut weight = 2 * FORGOTTEN_AT_ONCE;
-        // First, so that an answer that replaces a forgotten one stays.
-        if let Some(last) = group.last() {
-            self.forget_expired(last.at, &mut batch)?;
-        }
-        for settled in group {
-            let fits = settled.writes.fits_a_batch();
-            weight = weight.saturating_add(settled.writes.weight());
-            if !fits || weight > MAX_BATCH {
-                self.write(std::mem::take(&mut batch))?;
-                weight = settled.writes.weight();
+    /// Finds out when organizations wake whose last commit did not say.
+    pub fn learn_wakes(&self) -> Result<(), ApplyError> {
+        let unknown = self.unknown_wakes()?;
+        for some in unknown.chunks(MOST_CHANGED / 4) {
+            let mut edit = Edit::new(&self.database);
+            for id in some {
+                let Some(mark) = self.organization(id)? else {
+                    continue;
+                };
+                let learnt = OrganizationMark {
+                    wake: self.learn_wake(id)?,
+                    ..mark
+                };
+                replace_wake(&mut edit, id, mark.wake, learnt.wake)?;
+                edit.put(keys::mark(id), learnt.encode()?)?;
             }
-            if fits {
-                settled
-                    .writes
-                    .steps
-                    .iter()
-                    .for_each(|step| step.add_to(&mut batch));
-                for (key, value) in settled.events()? {
-                    batch.insert(key, value);
-                }
-                self.complete(settled, &mut wakes, &mut batch)?;
-            } else {
-                self.apply_large(settled, &mut wakes)?;
-                weight = 0;
-            }
-        }
-        self.write(batch)
-    }
-
-    fn apply_large<'a>(
-        &self,
-        settled: &'a Settled,
-        wakes: &mut Wakes<'a>,
-    ) -> Result<(), ApplyError> {
-        let mut changes: Vec<_> = self.net_changes(&settled.writes)?.into_iter().collect();
-        let events = settled.events()?.into_iter();
-        changes.extend(events.map(|(key, value)| (key, Some(value))));
-        let mut chunks = changes.chunks(MAX_BATCH - OVERHEAD).peekable();
-        let mut batch = Batch::default();
-        if settled.writes.change_anything() {
-            let wake_at = self.wake_at(&settled.organization, wakes)?;
-            batch.insert(
-                keys::organization(&settled.organization),
-                settled.mark(false, wake_at),
-            );
-        }
-        while let Some(chunk) = chunks.next() {
-            for (key, value) in chunk {
-                match value {
-                    Some(value) => batch.insert(key.as_slice(), value.as_slice()),
-                    None => batch.remove(key.as_slice()),
-                }
-            }
-            if chunks.peek().is_some() {
-                self.write(std::mem::take(&mut batch))?;
-            }
-        }
-        self.complete(settled, wakes, &mut batch)?;
-        self.write(batch)
-    }
-
-    /// What each key shall hold after all steps; `None` for nothing.
-    fn net_changes(
-        &self,
-        writes: &Writes,
-    ) -> Result<BTreeMap<Vec<u8>, Option<Vec<u8>>>, ApplyError> {
-        let mut changes = BTreeMap::new();
-        for step in &writes.steps {
-            match step {
-                Step::Put(key, value) => {
-                    changes.insert(key.clone(), Some(value.clone()));
-                }
-                Step::Delete(key) => {
-                    changes.insert(key.clone(), None);
-                }
-                Step::DeleteAll(id) => {
-                    changes.values_mut().for_each(|value| *value = None);
-                    for prefix in [keys::records(id), keys::all_waiting(id)] {
-                        for key in self.database.scan_prefix(prefix).keys() {
-                            let key = key.map_err(unavailable)?;
-                            changes.extend(keys::membership_of_record(id, &key).map(gone));
-                            changes.extend([gone(key.to_vec())]);
-                        }
-                    }
-                }
-            }
-        }
-        Ok(changes)
-    }
-
-    /// Adds what makes a commit whole.
-    fn complete<'a>(
-        &self,
-        settled: &'a Settled,
-        wakes: &mut Wakes<'a>,
-        batch: &mut Batch,
-    ) -> Result<(), ApplyError> {
-        let mark = settled.mark_after();
-        if mark.is_some() {
-            let id = &settled.organization;
-            let wake_at = settled.wake_at.filter(|_| settled.writes.exists_after);
-            if let Some(before) = self.wake_at(id, wakes)? {
-                batch.remove(keys::wake(before, id));
-            }
-            if let Some(wake_at) = wake_at {
-                batch.insert(keys::wake(wake_at, id), &[]);
-            }
-            wakes.insert(id, wake_at);
-        }
-        match mark {
-            Some(Step::Put(key, mark)) => batch.insert(key, mark),
-            Some(Step::Delete(key)) => batch.remove(key),
-            Some(Step::DeleteAll(_)) | None => {}
-        }
-        if let Some((digest, remembered)) = &settled.answer {
-            batch.insert(keys::answer(digest), KeptAnswer::seal(remembered)?);
-            batch.insert(keys::expiry(remembered.expires_at, digest), &[]);
-        }
-        batch.insert(keys::HEAD, AppliedHead(settled.head).seal());
-        Ok(())
-    }
-
-    /// When something of an organization ended by itself before the next commit.
-    fn wake_at(&self, id: &OrganizationId, wakes: &Wakes<'_>) -> Result<Option<Moment>, ReadError> {
-        match wakes.get(id) {
-            Some(wake_at) => Ok(*wake_at),
-            None => Ok(self.organization(id)?.and_then(|mark| mark.wake_at)),
-        }
-    }
-
-    fn forget_expired(&self, now: Moment, batch: &mut Batch) -> Result<(), ApplyError> {
-        let end = keys::expiries_from(Moment(now.0.saturating_add(1)));
-        let expired = self.database.range(vec![keys::EXPIRIES]..end).keys();
-        for key in expired.take(FORGOTTEN_AT_ONCE) {
-            let key = key.map_err(unavailable)?;
-            if let Some((moment, digest)) = keys::expiry_of(&key) {
-                // Another moment is that of an answer which replaced the expired one.
-                let remembered = self.answer(&digest)?;
-                if remembered.is_some_and(|remembered| remembered.expires_at() == moment) {
-                    batch.remove(keys::answer(&digest));
-                }
-            }
-            batch.remove(key);
+            self.write(&mut edit, None)?;
         }
         Ok(())
     }
 
-    fn write(&self, batch: Batch) -> Result<(), ApplyError> {
+    fn write(&self, edit: &mut Edit<'_>, reached: Option<Head>) -> Result<(), ApplyError> {
+        let changed = edit.finish()?;
+        let mut batch = changed.batch;
+        if let Some(head) = reached {
+            batch.insert(keys::HEAD, AppliedHead::seal(&head));
+        }
+        tracing::trace!(operations = changed.operations, "a batch");
         #[cfg(test)]
-        self.faults.before_batch().map_err(unavailable)?;
+        self.faults
+            .before_batch(changed.operations)
+            .map_err(unavailable)?;
         Ok(self.database.apply_batch(batch).map_err(unavailable)?)
     }
 }
 
-impl Settled {
-    /// The events with their keys.
-    pub fn events(&self) -> Result<Vec<Pair>, EncodeError> {
-        let sealed = |(index, event): (u32, &HistoryEvent)| {
-            let entry = EventEntry {
-                sequence: self.head.sequence,
-                index,
-                at: self.at,
-                event: event.clone(),
+/// A group on its way into sled.
+struct Application<'a> {
+    state: &'a State,
+    edit: Edit<'a>,
+    /// The last commit that is whole and not written yet.
+    reached: Option<Head>,
+}
+
+impl Application<'_> {
+    fn apply(mut self, group: &[Settled]) -> Result<(), ApplyError> {
+        // First, so that an answer that replaces a forgotten one stays.
+        if let Some(last) = group.last() {
+            self.forget_expired(last.at, group.len().max(FORGOTTEN_AT_ONCE))?;
+        }
+        for settled in group {
+            if self.edit.changed() >= MOST_CHANGED {
+                self.write()?;
+            }
+            self.take(settled)?;
+        }
+        self.write()
+    }
+
+    fn write(&mut self) -> Result<(), ApplyError> {
+        self.state.write(&mut self.edit, self.reached.take())?;
+        self.edit.forget(4 * MOST_CHANGED);
+        Ok(())
+    }
+
+    fn take(&mut self, settled: &Settled) -> Result<(), ApplyError> {
+        let mut halfway = false;
+        for step in settled.writes.steps() {
+            match step {
+                Step::Put {
+                    key,
+                    value,
+                    membership,
+                } => {
+                    let known = self.edit.put(key.clone(), value.clone())?;
+                    if let Some(membership) = membership.as_ref().filter(|_| !known) {
+                        self.edit.note(membership.clone())?;
+                    }
+                    self.rest(settled, &mut halfway)?;
+                }
+                Step::Delete { key, membership } => {
+                    let known = self.edit.remove(key)?;
+                    if let Some(membership) = membership.as_ref().filter(|_| known) {
+                        self.edit.remove(membership)?;
+                    }
+                    self.rest(settled, &mut halfway)?;
+                }
+                Step::DeleteAll => self.delete_all(settled, &mut halfway)?,
+            }
+        }
+        self.complete(settled)
+    }
+
+    fn delete_all(&mut self, settled: &Settled, halfway: &mut bool) -> Result<(), ApplyError> {
+        let id = &settled.organization;
+        let apart = keys::notifications(id);
+        for (start, end) in [keys::records(id), (apart.clone(), keys::end_of(apart))] {
+            while let Some(key) = self.edit.first(&start, &end)? {
+                self.edit.remove(&key)?;
+                if let Some(membership) = keys::membership_of_record(id, &key) {
+                    self.edit.remove(&membership)?;
+                }
+                self.rest(settled, halfway)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what there is if it is much, though the commit is not complete.
+    fn rest(&mut self, settled: &Settled, halfway: &mut bool) -> Result<(), ApplyError> {
+        if self.edit.changed() < MOST_CHANGED {
+            return Ok(());
+        }
+        if !std::mem::replace(halfway, true) {
+            let id = &settled.organization;
+            let half = OrganizationMark {
+                version: settled.version,
+                sequence: settled.head.sequence,
+                wake: self.wake(id)?,
+                whole: false,
             };
-            let key = keys::event(&self.organization, entry.sequence, index);
-            Ok((key, entry.seal()?))
-        };
-        (0..).zip(&self.writes.events).map(sealed).collect()
+            self.edit.put(keys::mark(id), half.encode()?)?;
+        }
+        self.write()
     }
 
-    /// What becomes of the organization's mark, if any record changes.
-    pub fn mark_after(&self) -> Option<Step> {
-        let key = || keys::organization(&self.organization);
-        match (self.writes.change_anything(), self.writes.exists_after) {
-            (false, _) => None,
-            (true, true) => Some(Step::Put(key(), self.mark(true, self.wake_at))),
-            (true, false) => Some(Step::Delete(key())),
+    /// Adds what makes a commit whole.
+    fn complete(&mut self, settled: &Settled) -> Result<(), ApplyError> {
+        let id = &settled.organization;
+        if settled.writes.change_anything() {
+            let before = self.wake(id)?;
+            let mark = settled.mark();
+            let after = mark.map_or(Wake::At(None), |mark| mark.wake);
+            replace_wake(&mut self.edit, id, before, after)?;
+            match mark {
+                Some(mark) => self.edit.put(keys::mark(id), mark.encode()?)?,
+                None => self.edit.remove(&keys::mark(id))?,
+            };
         }
+        if let Some((key, kept)) = settled.kept_answer() {
+            self.edit.put(key, kept.encode()?)?;
+        }
+        if let Some((digest, expires_at)) = &settled.answer {
+            self.edit.note(keys::expiry(*expires_at, id, digest))?;
+        }
+        let place = settled.place.encode()?;
+        self.edit.put(settled.place_key(), place)?;
+        self.reached = Some(settled.head);
+        Ok(())
     }
 
-    fn mark(&self, whole: bool, wake_at: Option<Moment>) -> Vec<u8> {
-        let (version, sequence) = (self.version, self.head.sequence);
-        OrganizationMark {
-            version,
-            sequence,
-            wake_at,
-            whole,
+    /// When something of an organization ended by itself before.
+    fn wake(&mut self, id: &OrganizationId) -> Result<Wake, ApplyError> {
+        let key = keys::mark(id);
+        let mark = self.edit.get(&key)?.map(OrganizationMark::decode);
+        let mark = mark.transpose().map_err(damaged(&key))?;
+        Ok(mark.map_or(Wake::At(None), |mark| mark.wake))
+    }
+
+    fn forget_expired(&mut self, now: Moment, most: usize) -> Result<(), ApplyError> {
+        let (start, end) = keys::expiries(now);
+        for _ in 0..most {
+            let Some(key) = self.edit.first(&start, &end)? else {
+                break;
+            };
+            let Some(Subject::Expiry(moment, id, digest)) = keys::subject(&key) else {
+                return Err(keys::damaged(&key).into());
+            };
+            let answer = keys::answer(&id, &digest);
+            let kept = self.edit.get(&answer)?.map(KeptAnswer::decode);
+            let kept = kept.transpose().map_err(damaged(&answer))?;
+            // Another moment is that of an answer which replaced the expired one.
+            if kept.is_some_and(|kept| kept.expires_at == moment) {
+                self.edit.remove(&answer)?;
+            }
+            self.edit.remove(&key)?;
+            if self.edit.changed() >= MOST_CHANGED {
+                self.write()?;
+            }
         }
-        .seal()
+        Ok(())
     }
 }
 
-impl Step {
-    fn add_to(&self, batch: &mut Batch) {
-        match self {
-            Self::Put(key, value) => batch.insert(key.as_slice(), value.as_slice()),
-            Self::Delete(key) => batch.remove(key.as_slice()),
-            // Never in a commit that fits a batch: which keys it means depends on what is there.
-            Self::DeleteAll(_) => {}
-        }
+/// Keeps the index of wakes in step.
+fn replace_wake(
+    edit: &mut Edit<'_>,
+    id: &OrganizationId,
+    before: Wake,
+    after: Wake,
+) -> Result<(), ReadError> {
+    let (before, after) = (before.moment(), after.moment());
+    if let Some(before) = before.filter(|before| Some(*before) != after) {
+        edit.remove(&keys::wake(before, id))?;
+    }
+    match after {
+        Some(after) => edit.note(keys::wake(after, id)),
+        None => Ok(()),
     }
 }

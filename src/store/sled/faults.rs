@@ -2,17 +2,22 @@
 
 use std::io;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
 
 /// What is to go wrong next.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     /// The next append writes half of its bytes and then fails so.
     pub append: Mutex<Option<io::ErrorKind>>,
+    /// The next append says that it is reached and waits to be let go.
+    pub hold: Mutex<Option<(Sender<()>, Receiver<()>)>>,
     /// No append can be made durable any more.
     pub sync: AtomicBool,
     /// After so many more batches nothing reaches sled, as if the process had been killed.
     pub batches: Mutex<Option<usize>>,
+    /// The most operations that any batch had.
+    pub largest: AtomicUsize,
 }
 
 impl Faults {
@@ -21,6 +26,10 @@ impl Faults {
         write: impl Fn(&[u8]) -> io::Result<()>,
         frames: &[u8],
     ) -> io::Result<()> {
+        if let Some((reached, released)) = self.hold.lock().unwrap().take() {
+            reached.send(()).unwrap();
+            let _ = released.recv();
+        }
         let Some(kind) = self.append.lock().unwrap().take() else {
             return Ok(());
         };
@@ -35,7 +44,8 @@ impl Faults {
         Ok(())
     }
 
-    pub fn before_batch(&self) -> Result<(), ::sled::Error> {
+    pub fn before_batch(&self, operations: usize) -> Result<(), ::sled::Error> {
+        self.largest.fetch_max(operations, Ordering::SeqCst);
         match &mut *self.batches.lock().unwrap() {
             None => Ok(()),
             Some(0) => Err(::sled::Error::ReportableBug("killed on purpose".to_owned())),

@@ -45,23 +45,32 @@ impl<'a> Frame<'a> {
         Self::parse(bytes).ok_or(NoFrame)
     }
 
-    /// Appends the frame to `bytes`.
-    pub fn write(&self, bytes: &mut Vec<u8>) {
+    /// Appends the frame to `bytes`. Answers with its own hash.
+    pub fn write(&self, bytes: &mut Vec<u8>) -> [u8; 32] {
         let start = bytes.len();
+        self.write_head(bytes);
+        let head = bytes.get(start..).unwrap_or_default();
+        let hash = own_hash(head, self.entry, self.answer);
+        bytes.extend_from_slice(&hash);
+        bytes.extend_from_slice(self.entry);
+        bytes.extend_from_slice(self.answer);
+        hash
+    }
+
+    /// The hash over all of it.
+    pub fn own_hash(&self) -> [u8; 32] {
+        let mut head = Vec::with_capacity(HEADER_BYTES);
+        self.write_head(&mut head);
+        own_hash(&head, self.entry, self.answer)
+    }
+
+    fn write_head(&self, bytes: &mut Vec<u8>) {
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&length(self.entry).to_be_bytes());
         bytes.extend_from_slice(&length(self.answer).to_be_bytes());
         bytes.extend_from_slice(&self.sequence.0.to_be_bytes());
         bytes.extend_from_slice(&self.group.0.to_be_bytes());
         bytes.extend_from_slice(&self.chain);
-        let hash = own_hash(
-            bytes.get(start..).unwrap_or_default(),
-            self.entry,
-            self.answer,
-        );
-        bytes.extend_from_slice(&hash);
-        bytes.extend_from_slice(self.entry);
-        bytes.extend_from_slice(self.answer);
     }
 
     /// How many bytes it takes.
@@ -151,6 +160,7 @@ mod tests {
         assert_eq!(bytes.len(), frame.size());
         bytes.extend(b"more");
         assert_eq!(Frame::read(&bytes).as_ref(), Ok(&frame));
+        assert_eq!(bytes[HEADER_BYTES - 32..HEADER_BYTES], frame.own_hash());
         assert_eq!(
             find(&[b"noise rsf1", &bytes[..]].concat(), |_| true),
             Some(frame)

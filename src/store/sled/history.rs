@@ -2,19 +2,24 @@
 //!
 //! Every frame is checked by its own hash and by the chain from the last place
 //! that was checked: the start of its segment, or where an earlier read ended.
-//! The latter is what makes following the history cheap.
+//! The latter is what makes following the history cheap. A single commit is read at its
+//! place, which the state knows, with the beginning of the hash that must be there.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::frame::{Frame, HEADER_BYTES, announced_size};
 use super::journal::{SEGMENT_HEADER_BYTES, Segment};
+use super::marks::CommitPlace;
 use super::scan::{follow, start_of};
+use crate::domain::identifiers::OrganizationId;
 use crate::store::record::{Entry, Stored};
-use crate::store::{Head, HistoryEntry, Idempotency, ReadError, Remembered, Sequence};
+use crate::store::{
+    Head, HistoryEntry, Idempotency, IdempotencyKey, ReadError, Remembered, Sequence,
+};
 
 /// How many places are kept at which reading can go on.
 const KEPT_PLACES: usize = 64;
@@ -24,7 +29,12 @@ const KEPT_PLACES: usize = 64;
 pub(super) struct History {
     segments: RwLock<Vec<Segment>>,
     places: Mutex<BTreeMap<Sequence, Place>>,
+    /// The commit that was read last by its place: the next page of its events may be next.
+    last: Mutex<Option<Placed>>,
 }
+
+/// A commit with the place at which it was read.
+type Placed = ((Sequence, CommitPlace), Arc<HistoryEntry>);
 
 /// The end of a checked frame.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +57,7 @@ impl History {
         Self {
             segments: RwLock::new(segments),
             places: Mutex::default(),
+            last: Mutex::default(),
         }
     }
 
@@ -115,27 +126,77 @@ impl History {
         Ok(reached)
     }
 
-    /// The answer that is remembered with the commit at `sequence`, which is in the journal.
-    pub fn answer(&self, sequence: Sequence) -> Result<Remembered, ReadError> {
-        let before = Sequence(sequence.0.saturating_sub(1));
-        let mut reading = self.begin(before)?;
-        let mut found = None;
-        while reading.place.head.sequence < sequence {
-            reading = self.step(reading, |frame| {
-                if frame.sequence == sequence {
-                    found = Some(frame.answer.to_vec());
-                }
-                Ok(())
-            })?;
+    /// The commit at `sequence` in an organization, which lies at `place`.
+    pub fn commit(
+        &self,
+        organization: &OrganizationId,
+        sequence: Sequence,
+        place: &CommitPlace,
+    ) -> Result<Arc<HistoryEntry>, ReadError> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = last.clone().filter(|last| last.0 == (sequence, *place));
+        drop(last);
+        let commit = match known {
+            Some(known) => Arc::clone(&known.1),
+            None => Arc::new(self.at(sequence, place, entry)?),
+        };
+        if commit.organization != *organization {
+            return Err(damaged(Sequence(sequence.0.saturating_sub(1))));
         }
-        let idempotency = Idempotency::unseal(&found.unwrap_or_default())
-            .map_err(|fault| ReadError::Damaged(format!("answer {}: {fault}", sequence.0)))?;
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some(((sequence, *place), Arc::clone(&commit)));
+        Ok(commit)
+    }
+
+    /// The answer that is remembered for a request with the commit at `sequence`.
+    pub fn answer(
+        &self,
+        key: &IdempotencyKey,
+        sequence: Sequence,
+        place: &CommitPlace,
+    ) -> Result<Remembered, ReadError> {
+        let idempotency = self.at(sequence, place, |frame| {
+            Idempotency::unseal(frame.answer)
+                .map_err(|fault| ReadError::Damaged(format!("answer {}: {fault}", sequence.0)))
+        })?;
+        if idempotency.key != *key {
+            let what = format!("answer {} is another request's", sequence.0);
+            return Err(ReadError::Damaged(what));
+        }
         Ok(Remembered {
             fingerprint: idempotency.fingerprint,
             sequence,
             outcome: idempotency.outcome,
             expires_at: idempotency.expires_at,
         })
+    }
+
+    /// Reads the frame of the commit at `sequence`, which lies at `place`.
+    fn at<T>(
+        &self,
+        sequence: Sequence,
+        place: &CommitPlace,
+        read: impl FnOnce(&Frame<'_>) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        let segment = self.segment_of(sequence)?;
+        let before = Head {
+            sequence: Sequence(sequence.0.saturating_sub(1)),
+            ..Head::default()
+        };
+        let reading = Reading::resume(
+            &segment,
+            Place {
+                segment: segment.first,
+                offset: place.offset,
+                head: before,
+            },
+        )?;
+        let bytes = reading.read_frame()?;
+        let frame = Frame::read(&bytes).map_err(|_| reading.damaged())?;
+        if frame.sequence != sequence || !frame.own_hash().starts_with(&place.hash) {
+            return Err(reading.damaged());
+        }
+        read(&frame)
     }
 
     /// Reads one more frame, checks it and shows it to `visit`.

@@ -30,6 +30,15 @@ pub(super) struct Segment {
     pub path: PathBuf,
 }
 
+/// What was appended.
+#[derive(Debug)]
+pub(super) struct Appended {
+    /// Where in its segment it begins.
+    pub offset: u64,
+    /// That segment, if it is new.
+    pub begun: Option<Segment>,
+}
+
 /// Why nothing, or nobody knows what, was appended.
 #[derive(Debug)]
 pub(super) enum AppendError {
@@ -94,9 +103,7 @@ impl Journal {
     }
 
     /// Makes `frames`, the first of which follows `head`, durable.
-    ///
-    /// Answers with the new segment if they are the first frames in one.
-    pub fn append(&mut self, head: &Head, frames: &[u8]) -> Result<Option<Segment>, AppendError> {
+    pub fn append(&mut self, head: &Head, frames: &[u8]) -> Result<Appended, AppendError> {
         let last = match self.last.take() {
             Some(last) if last.length < self.segment_bytes => last,
             full => match begin(&self.directory, head) {
@@ -123,8 +130,10 @@ impl Journal {
         #[cfg(test)]
         self.faults.before_sync().map_err(AppendError::Unknown)?;
         last.file.sync_data().map_err(AppendError::Unknown)?;
+        let offset = last.length;
         last.length = last.length.saturating_add(frames.len() as u64);
-        Ok(self.begun.take())
+        let begun = self.begun.take();
+        Ok(Appended { offset, begun })
     }
 
     /// Whether the file that is written is still the one that its path names.

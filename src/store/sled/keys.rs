@@ -1,16 +1,23 @@
-//! Where things lie in sled: one tree, a prefix byte for each kind.
+//! Where things lie: one ordered key space, a prefix byte for each kind.
 //!
 //! | prefix | key | value |
 //! |---|---|---|
-//! | `00` | nothing | the applied head |
-//! | `02` | organization, kind, id | a record |
+//! | `02` | organization, `00` | the organization's mark: version, last commit, when it wakes |
+//! | `02` | organization, kind from `01` on, id | a record |
+//! | `02` | organization, `10`, digest of an idempotency key | with which commit an answer is remembered |
+//! | `02` | organization, `11`, sequence | where in the journal a commit of the organization lies |
 //! | `03` | user, organization | nothing: who is a member where |
 //! | `04` | moment, organization | nothing: where something ends by itself when |
-//! | `05` | moment, digest of an idempotency key | nothing: which answers expire when |
-//! | `06` | digest of an idempotency key | a remembered answer, or where in the journal it is |
-//! | `07` | organization | the organization's version and last commit |
-//! | `08` | organization, sequence, index | an event of a commit; outlives the organization |
-//! | `09` | organization, id | nothing: which notifications wait where |
+//! | `05` | moment, organization, digest | nothing: which answers expire when |
+//! | `06` | organization, id | a waiting notification, which is a record too |
+//!
+//! All of an organization but its notifications lies together, so that a commit in a
+//! small one touches few leaves ([`leaf`](super::leaf)). Notifications lie apart, so
+//! that those that wait are found without a look at any organization. Commits and
+//! answers outlive the organization.
+//!
+//! sled itself has two kinds of keys: `00` for the applied head, whose version is that
+//! of this layout, and `01` with a fence for each leaf.
 //!
 //! Text in a key ends with `00 01`, and a zero byte inside it becomes `00 ff`.
 //! That keeps the order of keys the order of ids, and no id can reach into
@@ -19,42 +26,37 @@
 use sha2::{Digest, Sha256};
 
 use crate::domain::change::RecordChange;
-use crate::domain::identifiers::{NotificationId, OrganizationId, UserId};
+use crate::domain::identifiers::{OrganizationId, UserId};
 use crate::domain::organization::Moment;
-use crate::store::{IdempotencyKey, Sequence};
+use crate::store::{IdempotencyKey, ReadError, Sequence};
 
-/// The key of the applied head.
+/// The key of the applied head in sled.
 pub(super) const HEAD: &[u8] = &[0x00];
-/// What the keys of all records begin with.
-pub(super) const RECORDS: u8 = 0x02;
-/// What the keys of all memberships begin with.
-pub(super) const MEMBERSHIPS: u8 = 0x03;
-/// What the keys of all wakes begin with.
-pub(super) const WAKES: u8 = 0x04;
-/// What the keys of all expiries begin with.
-pub(super) const EXPIRIES: u8 = 0x05;
-/// What the keys of all remembered answers begin with.
-pub(super) const ANSWERS: u8 = 0x06;
-/// What the keys of all organizations begin with.
-pub(super) const ORGANIZATIONS: u8 = 0x07;
-/// What the keys of all events begin with.
-pub(super) const EVENTS: u8 = 0x08;
-/// What the keys of all waiting notifications begin with.
-pub(super) const WAITING: u8 = 0x09;
 
-const PROFILE: u8 = 0;
-const MEMBER: u8 = 1;
-const ROLE: u8 = 2;
-const PROJECT: u8 = 3;
-const RESOURCE: u8 = 4;
-const GROUP: u8 = 5;
-const INVITATION: u8 = 6;
-const TOKEN: u8 = 7;
-const GUARDRAIL: u8 = 8;
-const NOTIFICATION: u8 = 9;
+/// What the keys of organizations begin with.
+pub(super) const ORGANIZATIONS: u8 = 0x02;
+const MEMBERSHIPS: u8 = 0x03;
+const WAKES: u8 = 0x04;
+const EXPIRIES: u8 = 0x05;
+const NOTIFICATIONS: u8 = 0x06;
 
-/// SHA-256 of an idempotency key.
-pub(super) type AnswerDigest = [u8; 32];
+const MARK: u8 = 0x00;
+const PROFILE: u8 = 0x01;
+const MEMBER: u8 = 0x02;
+const ROLE: u8 = 0x03;
+const PROJECT: u8 = 0x04;
+const RESOURCE: u8 = 0x05;
+const GROUP: u8 = 0x06;
+const INVITATION: u8 = 0x07;
+const TOKEN: u8 = 0x08;
+const GUARDRAIL: u8 = 0x09;
+/// In no key: they have a prefix of their own.
+const NOTIFICATION: u8 = 0x0A;
+const ANSWER: u8 = 0x10;
+const COMMIT: u8 = 0x11;
+
+/// The first bytes of SHA-256 of an idempotency key.
+pub(super) type AnswerDigest = [u8; 16];
 
 /// Which keys a record change is about.
 #[derive(Debug, PartialEq, Eq)]
@@ -106,38 +108,231 @@ pub(super) fn place(organization: &OrganizationId, change: &RecordChange) -> Pla
         }
         RecordChange::DeleteOrganization => return Place::Everything,
     };
-    let mut key = records(organization);
-    key.push(kind);
+    let mut key = match kind {
+        NOTIFICATION => notifications(organization),
+        kind => of_kind(organization, kind),
+    };
     ids.into_iter()
         .flatten()
         .for_each(|id| push_text(&mut key, id));
     Place::Record(key)
 }
 
-/// What the keys of an organization's records begin with.
-pub(super) fn records(organization: &OrganizationId) -> Vec<u8> {
-    let mut key = vec![RECORDS];
+/// What a key is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// An organization's mark.
+    Mark(OrganizationId),
+    /// One of its records.
+    Record(OrganizationId, RecordKind),
+    /// An answer.
+    Answer(OrganizationId, AnswerDigest),
+    /// The place of a commit.
+    Commit(OrganizationId, Sequence),
+    /// That somebody is a member.
+    Membership(UserId, OrganizationId),
+    /// When something ends by itself.
+    Wake(Moment, OrganizationId),
+    /// When an answer expires.
+    Expiry(Moment, OrganizationId, AnswerDigest),
+}
+
+/// What a key is about; `None` if nobody wrote it.
+pub(super) fn subject(key: &[u8]) -> Option<Subject> {
+    let (&prefix, rest) = key.split_first()?;
+    match prefix {
+        ORGANIZATIONS => {
+            let (organization, rest) = split_organization(rest)?;
+            let (&kind, rest) = rest.split_first()?;
+            let record = |kind| Some(Subject::Record(organization.clone(), kind));
+            match kind {
+                MARK if rest.is_empty() => Some(Subject::Mark(organization)),
+                PROFILE if rest.is_empty() => record(RecordKind::Profile),
+                MEMBER => record(RecordKind::Member),
+                ROLE => record(RecordKind::Role),
+                PROJECT => record(RecordKind::Project),
+                RESOURCE => record(RecordKind::Resource),
+                GROUP => record(RecordKind::Group),
+                INVITATION => record(RecordKind::Invitation),
+                TOKEN => record(RecordKind::Token),
+                GUARDRAIL => record(RecordKind::Guardrail),
+                ANSWER => Some(Subject::Answer(organization, rest.try_into().ok()?)),
+                COMMIT => {
+                    let sequence = u64::from_be_bytes(rest.try_into().ok()?);
+                    Some(Subject::Commit(organization, Sequence(sequence)))
+                }
+                _ => None,
+            }
+        }
+        MEMBERSHIPS => {
+            let (user, rest) = split_text(rest)?;
+            let user = UserId::new(String::from_utf8(user).ok()?);
+            Some(Subject::Membership(user, last_organization(rest)?))
+        }
+        WAKES => {
+            let (moment, rest) = rest.split_first_chunk::<8>()?;
+            Some(Subject::Wake(moment_of(*moment), last_organization(rest)?))
+        }
+        EXPIRIES => {
+            let (moment, rest) = rest.split_first_chunk::<8>()?;
+            let (organization, digest) = split_organization(rest)?;
+            let moment = moment_of(*moment);
+            Some(Subject::Expiry(
+                moment,
+                organization,
+                digest.try_into().ok()?,
+            ))
+        }
+        NOTIFICATIONS => {
+            let (organization, _) = split_organization(rest)?;
+            Some(Subject::Record(organization, RecordKind::Notification))
+        }
+        _ => None,
+    }
+}
+
+/// What lies at a key, for people.
+pub(super) fn named(key: &[u8]) -> String {
+    match subject(key) {
+        Some(Subject::Mark(id)) => format!("the mark of organization `{id}`"),
+        Some(Subject::Record(id, kind)) => format!("a {} of organization `{id}`", kind.name()),
+        Some(Subject::Answer(id, _)) => format!("a remembered answer of organization `{id}`"),
+        Some(Subject::Commit(id, Sequence(number))) => {
+            format!("the place of commit {number} of organization `{id}`")
+        }
+        Some(Subject::Membership(user, id)) => {
+            format!("the membership of `{user}` in organization `{id}`")
+        }
+        Some(Subject::Wake(_, id)) => format!("the wake of organization `{id}`"),
+        Some(Subject::Expiry(..)) => "the expiry of a remembered answer".to_owned(),
+        None => "a key that nobody wrote".to_owned(),
+    }
+}
+
+/// That what lies at a key is not what was put there.
+pub(super) fn damaged(key: &[u8]) -> ReadError {
+    ReadError::Damaged(format!("{} is not what was written", named(key)))
+}
+
+/// What everything of an organization but its notifications begins with.
+pub(super) fn organization(id: &OrganizationId) -> Vec<u8> {
+    let mut key = vec![ORGANIZATIONS];
+    push_text(&mut key, id.as_str());
+    key
+}
+
+/// The key of an organization's mark.
+pub(super) fn mark(id: &OrganizationId) -> Vec<u8> {
+    of_kind(id, MARK)
+}
+
+/// Where an organization's mark and, from `start` on, its records but notifications lie.
+pub(super) fn records(id: &OrganizationId) -> (Vec<u8>, Vec<u8>) {
+    (of_kind(id, PROFILE), of_kind(id, ANSWER))
+}
+
+/// What an organization's notifications begin with.
+pub(super) fn notifications(id: &OrganizationId) -> Vec<u8> {
+    let mut key = vec![NOTIFICATIONS];
+    push_text(&mut key, id.as_str());
+    key
+}
+
+/// Where all notifications lie.
+pub(super) fn all_notifications() -> (Vec<u8>, Vec<u8>) {
+    (vec![NOTIFICATIONS], vec![NOTIFICATIONS + 1])
+}
+
+/// The key that says that a user is a member of an organization.
+pub(super) fn membership(user: &UserId, organization: &OrganizationId) -> Vec<u8> {
+    let mut key = memberships(user);
     push_text(&mut key, organization.as_str());
     key
 }
 
-/// What kind of record lies at a key, as its byte; `None` if no record does.
-pub(super) fn record_kind(key: &[u8]) -> Option<RecordKind> {
-    let (&prefix, rest) = key.split_first()?;
-    let (_, rest) = split_text(rest)?;
-    match (prefix, *rest.first()?) {
-        (RECORDS, PROFILE) => Some(RecordKind::Profile),
-        (RECORDS, MEMBER) => Some(RecordKind::Member),
-        (RECORDS, ROLE) => Some(RecordKind::Role),
-        (RECORDS, PROJECT) => Some(RecordKind::Project),
-        (RECORDS, RESOURCE) => Some(RecordKind::Resource),
-        (RECORDS, GROUP) => Some(RecordKind::Group),
-        (RECORDS, INVITATION) => Some(RecordKind::Invitation),
-        (RECORDS, TOKEN) => Some(RecordKind::Token),
-        (RECORDS, GUARDRAIL) => Some(RecordKind::Guardrail),
-        (RECORDS, NOTIFICATION) => Some(RecordKind::Notification),
-        _ => None,
+/// What the keys of a user's memberships begin with.
+pub(super) fn memberships(user: &UserId) -> Vec<u8> {
+    let mut key = vec![MEMBERSHIPS];
+    push_text(&mut key, user.as_str());
+    key
+}
+
+/// The key of the membership that a record stands for, if it is a member's.
+pub(super) fn membership_of_record(organization: &OrganizationId, key: &[u8]) -> Option<Vec<u8>> {
+    let rest = key.strip_prefix(of_kind(organization, MEMBER).as_slice())?;
+    let (user, _) = split_text(rest)?;
+    let user = UserId::new(String::from_utf8(user).ok()?);
+    Some(membership(&user, organization))
+}
+
+/// The key that says when something of an organization ends by itself; earlier ones sort first.
+pub(super) fn wake(at: Moment, organization: &OrganizationId) -> Vec<u8> {
+    let mut key = vec![WAKES];
+    key.extend_from_slice(&ordered(at));
+    push_text(&mut key, organization.as_str());
+    key
+}
+
+/// Where the wakes at `by` or earlier lie.
+pub(super) fn wakes(by: Moment) -> (Vec<u8>, Vec<u8>) {
+    (vec![WAKES], after_moment(WAKES, by))
+}
+
+/// The key of a remembered answer.
+pub(super) fn answer(organization: &OrganizationId, digest: &AnswerDigest) -> Vec<u8> {
+    let mut key = of_kind(organization, ANSWER);
+    key.extend_from_slice(digest);
+    key
+}
+
+/// The key that says when an answer expires; earlier ones sort first.
+pub(super) fn expiry(at: Moment, organization: &OrganizationId, digest: &AnswerDigest) -> Vec<u8> {
+    let mut key = vec![EXPIRIES];
+    key.extend_from_slice(&ordered(at));
+    push_text(&mut key, organization.as_str());
+    key.extend_from_slice(digest);
+    key
+}
+
+/// Where the expiries at `by` or earlier lie.
+pub(super) fn expiries(by: Moment) -> (Vec<u8>, Vec<u8>) {
+    (vec![EXPIRIES], after_moment(EXPIRIES, by))
+}
+
+/// The key of the place of a commit of an organization.
+pub(super) fn commit(organization: &OrganizationId, sequence: Sequence) -> Vec<u8> {
+    let mut key = of_kind(organization, COMMIT);
+    key.extend_from_slice(&sequence.0.to_be_bytes());
+    key
+}
+
+/// What the keys of the places of an organization's commits begin with.
+pub(super) fn commits(organization: &OrganizationId) -> Vec<u8> {
+    of_kind(organization, COMMIT)
+}
+
+/// Names a request in few bytes.
+pub(super) fn digest(key: &IdempotencyKey) -> AnswerDigest {
+    let mut bytes = Vec::new();
+    push_text(&mut bytes, key.organization.as_str());
+    push_text(&mut bytes, &key.caller);
+    push_text(&mut bytes, &key.request_id);
+    let whole = Sha256::digest(bytes);
+    let mut digest = AnswerDigest::default();
+    digest
+        .iter_mut()
+        .zip(whole)
+        .for_each(|(to, from)| *to = from);
+    digest
+}
+
+/// Sorts after every key that begins with `prefix`, and before all others that sort after those.
+pub(super) fn end_of(mut prefix: Vec<u8>) -> Vec<u8> {
+    // Text ends with `01` and kinds are small, so the last byte can always be raised.
+    if let Some(last) = prefix.last_mut() {
+        *last = last.saturating_add(1);
     }
+    prefix
 }
 
 /// The kinds of records.
@@ -173,169 +368,33 @@ impl RecordKind {
     }
 }
 
-/// The key that says that a user is a member of an organization.
-pub(super) fn membership(user: &UserId, organization: &OrganizationId) -> Vec<u8> {
-    let mut key = memberships(user);
-    push_text(&mut key, organization.as_str());
+fn of_kind(id: &OrganizationId, kind: u8) -> Vec<u8> {
+    let mut key = organization(id);
+    key.push(kind);
     key
 }
 
-/// What the keys of a user's memberships begin with.
-pub(super) fn memberships(user: &UserId) -> Vec<u8> {
-    let mut key = vec![MEMBERSHIPS];
-    push_text(&mut key, user.as_str());
-    key
-}
-
-/// The organization of a key made by [`membership`].
-pub(super) fn membership_of(key: &[u8]) -> Option<OrganizationId> {
-    let (_, rest) = split_text(key.strip_prefix(&[MEMBERSHIPS])?)?;
-    last_organization(rest)
-}
-
-/// The key of the membership that a record stands for, if it is a member's.
-pub(super) fn membership_of_record(organization: &OrganizationId, key: &[u8]) -> Option<Vec<u8>> {
-    let rest = key.strip_prefix(records(organization).as_slice())?;
-    let (user, _) = split_text(rest.strip_prefix(&[MEMBER])?)?;
-    let user = UserId::new(String::from_utf8(user).ok()?);
-    Some(membership(&user, organization))
-}
-
-/// The key that says when something of an organization ends by itself; earlier ones sort first.
-pub(super) fn wake(at: Moment, organization: &OrganizationId) -> Vec<u8> {
-    let mut key = wakes_from(at);
-    push_text(&mut key, organization.as_str());
-    key
-}
-
-/// What sorts before every wake at `at` or later, and after every earlier one.
-pub(super) fn wakes_from(at: Moment) -> Vec<u8> {
-    let mut key = vec![WAKES];
-    key.extend_from_slice(&ordered(at));
-    key
-}
-
-/// The moment and the organization of a key made by [`wake`].
-pub(super) fn wake_of(key: &[u8]) -> Option<(Moment, OrganizationId)> {
-    let (moment, rest) = key.strip_prefix(&[WAKES])?.split_first_chunk::<8>()?;
-    Some((moment_of(*moment), last_organization(rest)?))
-}
-
-/// The key that says that a notification waits.
-pub(super) fn waiting(organization: &OrganizationId, id: &NotificationId) -> Vec<u8> {
-    let mut key = all_waiting(organization);
-    push_text(&mut key, id.as_str());
-    key
-}
-
-/// What the keys of an organization's waiting notifications begin with.
-pub(super) fn all_waiting(organization: &OrganizationId) -> Vec<u8> {
-    let mut key = vec![WAITING];
-    push_text(&mut key, organization.as_str());
-    key
-}
-
-/// The organization of a key made by [`waiting`].
-pub(super) fn waiting_of(key: &[u8]) -> Option<OrganizationId> {
-    let (text, _) = split_text(key.strip_prefix(&[WAITING])?)?;
-    Some(OrganizationId::new(String::from_utf8(text).ok()?))
-}
-
-/// Sorts after every key that begins with `prefix`, and before all others that sort after it.
-pub(super) fn end_of(mut prefix: Vec<u8>) -> Vec<u8> {
-    // Text ends with `00 01`, so there is always a byte that can be raised.
-    if let Some(last) = prefix.last_mut() {
-        *last = last.saturating_add(1);
-    }
-    prefix
-}
-
-/// The key of an organization's version and last commit.
-pub(super) fn organization(id: &OrganizationId) -> Vec<u8> {
-    let mut key = vec![ORGANIZATIONS];
-    push_text(&mut key, id.as_str());
-    key
-}
-
-/// The organization that a key made by [`organization`] is about.
-pub(super) fn organization_of(key: &[u8]) -> Option<OrganizationId> {
-    last_organization(key.strip_prefix(&[ORGANIZATIONS])?)
-}
-
-/// Names a request in few bytes.
-pub(super) fn digest(key: &IdempotencyKey) -> AnswerDigest {
-    let mut bytes = Vec::new();
-    push_text(&mut bytes, key.organization.as_str());
-    push_text(&mut bytes, &key.caller);
-    push_text(&mut bytes, &key.request_id);
-    Sha256::digest(bytes).into()
-}
-
-/// The key of a remembered answer.
-pub(super) fn answer(digest: &AnswerDigest) -> Vec<u8> {
-    let mut key = vec![ANSWERS];
-    key.extend_from_slice(digest);
-    key
-}
-
-/// The key that says when an answer expires; earlier ones sort first.
-pub(super) fn expiry(at: Moment, digest: &AnswerDigest) -> Vec<u8> {
-    let mut key = expiries_from(at);
-    key.extend_from_slice(digest);
-    key
-}
-
-/// What sorts before every expiry at `at` or later, and after every earlier one.
-pub(super) fn expiries_from(at: Moment) -> Vec<u8> {
-    let mut key = vec![EXPIRIES];
-    key.extend_from_slice(&ordered(at));
-    key
-}
-
-/// The moment and the digest of a key made by [`expiry`].
-pub(super) fn expiry_of(key: &[u8]) -> Option<(Moment, AnswerDigest)> {
-    let (moment, digest) = key.strip_prefix(&[EXPIRIES])?.split_first_chunk::<8>()?;
-    Some((moment_of(*moment), digest.try_into().ok()?))
-}
-
-/// The key of the event with that place in the history.
-pub(super) fn event(organization: &OrganizationId, sequence: Sequence, index: u32) -> Vec<u8> {
-    let mut key = events(organization);
-    key.extend_from_slice(&sequence.0.to_be_bytes());
-    key.extend_from_slice(&index.to_be_bytes());
-    key
-}
-
-/// What the keys of an organization's events begin with.
-pub(super) fn events(organization: &OrganizationId) -> Vec<u8> {
-    let mut key = vec![EVENTS];
-    push_text(&mut key, organization.as_str());
-    key
-}
-
-/// The place in the history of a key made by [`event`].
-pub(super) fn event_of(key: &[u8]) -> Option<(Sequence, u32)> {
-    let (_, rest) = split_text(key.strip_prefix(&[EVENTS])?)?;
-    let (sequence, index) = rest.split_first_chunk::<8>()?;
-    let index = u32::from_be_bytes(index.try_into().ok()?);
-    Some((Sequence(u64::from_be_bytes(*sequence)), index))
-}
-
-/// The organization that something in sled belongs to, if it belongs to one.
-pub(super) fn owner_of(key: &[u8]) -> Option<OrganizationId> {
-    let rest = match key.split_first()? {
-        (&(RECORDS | ORGANIZATIONS | EVENTS), rest) => rest,
-        _ => return None,
-    };
-    let (text, _) = split_text(rest)?;
-    Some(OrganizationId::new(String::from_utf8(text).ok()?))
+fn split_organization(bytes: &[u8]) -> Option<(OrganizationId, &[u8])> {
+    let (text, rest) = split_text(bytes)?;
+    Some((OrganizationId::new(String::from_utf8(text).ok()?), rest))
 }
 
 /// The organization that is all of `bytes`.
 fn last_organization(bytes: &[u8]) -> Option<OrganizationId> {
-    let (text, rest) = split_text(bytes)?;
-    let text = String::from_utf8(text).ok().filter(|_| rest.is_empty())?;
-    Some(OrganizationId::new(text))
+    let (organization, rest) = split_organization(bytes)?;
+    rest.is_empty().then_some(organization)
+}
+
+/// What sorts after every key of that prefix with `at` or an earlier moment, and before later ones.
+fn after_moment(prefix: u8, at: Moment) -> Vec<u8> {
+    match at.0.checked_add(1) {
+        None => vec![prefix.saturating_add(1)],
+        Some(next) => {
+            let mut key = vec![prefix];
+            key.extend_from_slice(&ordered(Moment(next)));
+            key
+        }
+    }
 }
 
 /// Bytes that sort as moments do: the sign is flipped, so that those before 1970 come first.
@@ -391,31 +450,56 @@ mod tests {
             right in "[\0-\u{3}\u{fe}-\u{101}a]{0,6}",
         ) {
             let (left, right) = (samples::organization(&left), samples::organization(&right));
-            let (left_key, right_key) = (organization(&left), organization(&right));
+            let (left_key, right_key) = (mark(&left), mark(&right));
             prop_assert_eq!(left.cmp(&right), left_key.cmp(&right_key));
-            prop_assert_eq!(organization_of(&left_key), Some(left.clone()));
+            prop_assert_eq!(subject(&left_key), Some(Subject::Mark(left.clone())));
             if left != right {
-                prop_assert!(!records(&left).starts_with(&records(&right)));
+                prop_assert!(!organization(&left).starts_with(&organization(&right)));
             }
         }
 
         #[test]
-        fn keys_of_events_sort_by_place_and_can_be_read_back(
+        fn keys_of_commits_sort_by_place_and_can_be_read_back(
             id in "[\0-\u{3}\u{fe}-\u{101}a]{0,6}",
-            left in any::<(u64, u32)>(),
-            right in any::<(u64, u32)>(),
+            left in any::<u64>(),
+            right in any::<u64>(),
         ) {
             let id = samples::organization(&id);
-            let key = |(sequence, index)| event(&id, Sequence(sequence), index);
+            let key = |sequence| commit(&id, Sequence(sequence));
             prop_assert_eq!(left.cmp(&right), key(left).cmp(&key(right)));
-            prop_assert_eq!(event_of(&key(left)), Some((Sequence(left.0), left.1)));
+            prop_assert_eq!(subject(&key(left)), Some(Subject::Commit(id.clone(), Sequence(left))));
+            prop_assert!(key(left).starts_with(&commits(&id)) && key(left) < end_of(commits(&id)));
         }
 
         #[test]
-        fn expiries_sort_by_moment(left in any::<i64>(), right in any::<i64>()) {
-            let (left_key, right_key) = (expiry(Moment(left), &[1; 32]), expiry(Moment(right), &[1; 32]));
-            prop_assert_eq!(left.cmp(&right), left_key.cmp(&right_key));
-            prop_assert_eq!(expiry_of(&left_key), Some((Moment(left), [1; 32])));
+        fn wakes_and_expiries_sort_by_moment(left in any::<i64>(), right in any::<i64>()) {
+            let id = samples::organization("a");
+            let key = |at| wake(Moment(at), &id);
+            prop_assert_eq!(left.cmp(&right), key(left).cmp(&key(right)));
+            prop_assert_eq!(subject(&key(left)), Some(Subject::Wake(Moment(left), id.clone())));
+            prop_assert_eq!(key(left) < wakes(Moment(right)).1, left <= right);
+            let key = |at| expiry(Moment(at), &id, &[1; 16]);
+            prop_assert_eq!(left.cmp(&right), key(left).cmp(&key(right)));
+            let read = Subject::Expiry(Moment(left), id.clone(), [1; 16]);
+            prop_assert_eq!(subject(&key(left)), Some(read));
+            prop_assert_eq!(key(left) < expiries(Moment(right)).1, left <= right);
+        }
+    }
+
+    #[test]
+    fn every_record_has_a_place_that_says_its_kind() {
+        let id = samples::organization("o");
+        for change in samples::changes_that_stay("text") {
+            let Place::Record(key) = place(&id, &change) else {
+                panic!("{change:?}")
+            };
+            assert!(matches!(subject(&key), Some(Subject::Record(of, _)) if of == id));
+            let (start, end) = records(&id);
+            let apart = notifications(&id);
+            assert!(
+                (key >= start && key < end) || key.starts_with(&apart),
+                "{change:?}"
+            );
         }
     }
 

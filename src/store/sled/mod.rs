@@ -11,22 +11,29 @@
 //!             journal/<n>.log   segments, named by their first sequence
 //!             sled/             the state
 //!             sled.damaged-<n>/ what was once the state; kept for whoever asks why
+//!             sled.outdated-<n>/ what an earlier release left; may be deleted
 //! ```
 //!
-//! One thread writes (`writer`); any thread reads. Logical snapshots are
-//! deliberately absent so far: every segment of the journal is kept (the answers
-//! to bulk requests are read from there too), so nothing needs them yet, and [`ReadError::Compacted`] does not occur unless
+//! One thread writes the journal (`writer`), one what follows from it (`finish`); any
+//! thread reads. What happened is kept once: events
+//! and remembered answers are read from the journal, at places that the state knows.
+//! Logical snapshots are deliberately absent so far: every segment of the journal is
+//! kept, so nothing needs them yet, and [`ReadError::Compacted`] does not occur unless
 //! someone deletes segments.
 //!
 //! This is the only module that knows sled.
 
 mod apply;
+mod edit;
 #[cfg(test)]
 mod faults;
+mod finish;
 mod frame;
 mod history;
 mod journal;
 mod keys;
+mod leaf;
+mod leaves;
 mod marks;
 mod open;
 mod place;
@@ -37,13 +44,14 @@ mod tests;
 mod verification;
 mod writer;
 
+use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{
     Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel,
 };
 use std::sync::{Arc, Mutex, OnceLock};
-use std::thread::{Builder, JoinHandle, current};
+use std::thread::{Builder, JoinHandle, ThreadId, current};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -62,12 +70,19 @@ use super::{
 use crate::domain::identifiers::{OrganizationId, UserId};
 use crate::domain::organization::{Moment, Organization, Version};
 
+/// How many groups may be durable and on their way to sled.
+const GROUPS_AHEAD: usize = 4;
+
+/// How many places of commits are looked up at once for a page of events.
+const PLACES_AT_ONCE: usize = 64;
+
 /// How a store is opened and run.
 #[derive(Clone, Debug)]
 pub struct OpenOptions {
     /// How long to wait for another process to let the directory go.
     pub lock_wait: Duration,
-    /// How many commits may wait before further ones are answered with [`CommitError::Busy`].
+    /// How many commits may be under way before further ones are answered with
+    /// [`CommitError::Busy`].
     pub queue: usize,
     /// The size from which on a segment of the journal is full, in bytes.
     pub segment_bytes: u64,
@@ -93,7 +108,7 @@ impl Default for OpenOptions {
             checkpoint_interval: Duration::from_secs(1),
             checkpoint_bytes: 64 * 1024 * 1024,
             minimum_free_bytes: None,
-            cache_bytes: 64 * 1024 * 1024,
+            cache_bytes: 16 * 1024 * 1024,
             verification: Verification::Heads,
         }
     }
@@ -106,7 +121,11 @@ impl Default for OpenOptions {
 pub struct SledStore {
     shared: Arc<Shared>,
     messages: Option<SyncSender<Message>>,
+    /// How many commits may be under way.
+    queue: usize,
     writer: Option<JoinHandle<()>>,
+    /// The thread that the writer waits for.
+    finisher: ThreadId,
     /// Dropped to stop the clock.
     running: Option<std::sync::mpsc::Sender<()>>,
     clock: Option<JoinHandle<()>>,
@@ -131,6 +150,8 @@ impl SledStore {
             head: Mutex::new(opened.head),
             closed: OnceLock::new(),
             stale: OnceLock::new(),
+            applied: AtomicU64::new(opened.head.sequence.0),
+            under_way: AtomicUsize::new(0),
             minimum_free: AtomicU64::new(opened.minimum_free),
             checkpoint_due: AtomicBool::new(false),
             directory: opened.directory,
@@ -142,6 +163,8 @@ impl SledStore {
             head: opened.head,
             checkpoint_bytes: options.checkpoint_bytes,
             unchecked_bytes: 0,
+            finisher: None,
+            ahead: VecDeque::new(),
         };
         Self::start(shared, writer, &options).map_err(|source| OpenError::Io {
             action: "start the threads for",
@@ -150,8 +173,19 @@ impl SledStore {
         })
     }
 
-    fn start(shared: Arc<Shared>, writer: Writer, options: &OpenOptions) -> std::io::Result<Self> {
+    fn start(
+        shared: Arc<Shared>,
+        mut writer: Writer,
+        options: &OpenOptions,
+    ) -> std::io::Result<Self> {
         let (messages, received) = sync_channel(options.queue.max(1));
+        let (groups, durable) = sync_channel(GROUPS_AHEAD);
+        let finished = Arc::clone(&shared);
+        let finisher = Builder::new()
+            .name("store-finisher".to_owned())
+            .spawn(move || finish::run(&finished, &durable))?;
+        let finisher_id = finisher.thread().id();
+        writer.finisher = Some((groups, finisher));
         let (running, stopped) = channel();
         let interval = options.checkpoint_interval;
         let (ticked, wake) = (Arc::clone(&shared), messages.clone());
@@ -164,7 +198,9 @@ impl SledStore {
         Ok(Self {
             shared,
             messages: Some(messages),
+            queue: options.queue,
             writer: Some(writer),
+            finisher: finisher_id,
             running: Some(running),
             clock: Some(clock),
         })
@@ -174,6 +210,18 @@ impl SledStore {
         if let Some(refusal) = self.shared.refusal() {
             return Err(refusal);
         }
+        let under_way = &self.shared.under_way;
+        let sent = match under_way.fetch_add(1, Ordering::Relaxed) < self.queue {
+            true => self.send_to_writer(commit),
+            false => Err(CommitError::Busy),
+        };
+        if sent.is_err() {
+            under_way.fetch_sub(1, Ordering::Relaxed);
+        }
+        sent
+    }
+
+    fn send_to_writer(&self, commit: Commit) -> Result<Waiting, CommitError> {
         let (reply, waiting) = oneshot::channel();
         let message = Message::Commit(Box::new(prepare(commit, reply)?));
         let messages = self.messages.as_ref().ok_or_else(stopped)?;
@@ -250,7 +298,7 @@ impl Store for SledStore {
 
     fn remembered(&self, key: &IdempotencyKey) -> Result<Option<Remembered>, ReadError> {
         self.readable()?;
-        self.shared.remembered(&keys::digest(key))
+        self.shared.remembered(key, &keys::digest(key))
     }
 
     fn events(
@@ -260,7 +308,30 @@ impl Store for SledStore {
         limit: usize,
     ) -> Result<Vec<EventEntry>, ReadError> {
         self.readable()?;
-        self.shared.state.events(organization, before, limit)
+        let (sequence, index) = before.unwrap_or((Sequence(u64::MAX), u32::MAX));
+        // The commit at that place has events before it, unless it is the first.
+        let mut end = Sequence(sequence.0.saturating_add(u64::from(index > 0)));
+        let mut events: Vec<EventEntry> = Vec::new();
+        while events.len() < limit {
+            let page = (limit - events.len()).min(PLACES_AT_ONCE);
+            let places = self.shared.state.commits(organization, end, page)?;
+            let Some((last, _)) = places.last() else {
+                break;
+            };
+            end = *last;
+            for (at, place) in &places {
+                let commit = self.shared.history.commit(organization, *at, place)?;
+                let wanted = |entry: &EventEntry| {
+                    before.is_none_or(|before| (entry.sequence, entry.index) < before)
+                };
+                let left = limit.saturating_sub(events.len());
+                events.extend(events_of(&commit).filter(wanted).take(left));
+                if events.len() >= limit {
+                    break;
+                }
+            }
+        }
+        Ok(events)
     }
 
     fn history(&self, after: Sequence, limit: usize) -> Result<Vec<HistoryEntry>, ReadError> {
@@ -281,7 +352,7 @@ impl Drop for SledStore {
         let here = current().id();
         let is_writer = |thread: &JoinHandle<()>| thread.thread().id() == here;
         // The last handle may be dropped by an `on_commit`, which can't wait for its own thread.
-        let may_wait = !self.writer.as_ref().is_some_and(is_writer);
+        let may_wait = !self.writer.as_ref().is_some_and(is_writer) && here != self.finisher;
         drop(self.running.take());
         drop(self.messages.take());
         for thread in [self.clock.take(), self.writer.take()]
@@ -295,22 +366,32 @@ impl Drop for SledStore {
     }
 }
 
+/// The events of a commit, the last one first.
+fn events_of(commit: &HistoryEntry) -> impl Iterator<Item = EventEntry> {
+    let numbered = (0_u32..).zip(&commit.events).collect::<Vec<_>>();
+    numbered.into_iter().rev().map(|(index, event)| EventEntry {
+        sequence: commit.sequence,
+        index,
+        at: commit.at,
+        event: event.clone(),
+    })
+}
+
 type Waiting = oneshot::Receiver<Result<Sequence, CommitError>>;
 
 /// Does all that needs no order, so that the writer has little left to do.
-fn prepare(
-    commit: Commit,
-    reply: oneshot::Sender<Result<Sequence, CommitError>>,
-) -> Result<Request, CommitError> {
+fn prepare(commit: Commit, reply: finish::Reply) -> Result<Request, CommitError> {
     admission::check_shape(&commit)?;
     admission::check_answer(&commit)?;
-    admission::check_events(commit.at, &commit.events)?;
+    admission::check_events(&commit.events)?;
     let entry = admission::seal_entry(&commit)?;
-    let writes = Writes::of(&commit.organization, &commit.records, commit.events)?;
+    let writes = Writes::of(&commit.organization, &commit.records, commit.events.len())?;
     let sealed_answer = match &commit.idempotency {
         Some(idempotency) => idempotency.seal().map_err(admission::unwritable)?,
         None => Vec::new(),
     };
+    let digest = commit.idempotency.as_ref();
+    let digest = digest.map(|idempotency| keys::digest(&idempotency.key));
     Ok(Request {
         organization: commit.organization,
         expected: commit.expected,
@@ -320,6 +401,7 @@ fn prepare(
         entry,
         writes,
         idempotency: commit.idempotency,
+        digest,
         sealed_answer,
         on_commit: commit.on_commit,
         reply,

@@ -17,9 +17,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::OpenOptions;
-use super::apply::{ApplyError, Settled, Writes, answer};
+use super::apply::{ApplyError, Settled, Writes};
 use super::frame::Frame;
 use super::journal::{SEGMENT_HEADER_BYTES, Segment, rewrite, segments, sync_directory};
+use super::keys;
+use super::marks::{AppliedHead, CommitPlace, Wake};
 use super::place::{attempts, distrusted_file_system, lock, pause_after, usual_minimum_free};
 use super::scan::{Damage, End, Place, frames, is_torn_beginning, start_of};
 use super::state::{State, StateFault};
@@ -176,31 +178,65 @@ fn open_state(
     segments: &[Segment],
 ) -> Result<(State, Head), OpenError> {
     let directory = path.join("sled");
-    let why = match try_state(&directory, options, segments)? {
+    let useless = match try_state(&directory, options, segments)? {
         Ok(opened) => return Ok(opened),
-        Err(why) => why,
+        Err(useless) => useless,
     };
-    let aside = set_aside(path, &directory).map_err(io_error("move aside", &directory))?;
-    tracing::warn!(
-        why,
-        kept = %aside.display(),
-        "the database is damaged; it is kept aside and made anew from the journal"
-    );
-    try_state(&directory, options, segments)?.map_err(|why| OpenError::Refused {
+    if let Useless::Outdated(known) = &useless {
+        // Before it is out of sight, as nothing else may know of what was lost.
+        check_reach(known, segments)?;
+    }
+    let aside = set_aside(path, &directory, useless.suffix());
+    let aside = aside.map_err(io_error("move aside", &directory))?;
+    match &useless {
+        Useless::Damaged(why) => tracing::warn!(
+            why,
+            kept = %aside.display(),
+            "the database is damaged; it is kept aside and made anew from the journal"
+        ),
+        Useless::Outdated(_) => tracing::info!(
+            kept = %aside.display(),
+            "an earlier release wrote the database; it is kept aside and made anew from the journal"
+        ),
+    }
+    let made = try_state(&directory, options, segments)?;
+    made.map_err(|useless| OpenError::Refused {
         path: directory,
-        why,
+        why: match useless {
+            Useless::Damaged(why) => why,
+            Useless::Outdated(_) => "its layout is an earlier release's".to_owned(),
+        },
     })
 }
 
-/// Opens, checks and catches up sled; the inner error is damage that the journal can heal.
+/// Why a database is of no use, so that the journal must make a new one.
+enum Useless {
+    /// It is damaged.
+    Damaged(String),
+    /// It has the layout of an earlier release; that far it had come.
+    Outdated(Head),
+}
+
+impl Useless {
+    /// What its directory is called from then on.
+    fn suffix(&self) -> &'static str {
+        match self {
+            Self::Damaged(_) => "damaged",
+            Self::Outdated(_) => "outdated",
+        }
+    }
+}
+
+/// Opens, checks and catches up sled; the inner error is what the journal can heal.
 fn try_state(
     directory: &Path,
     options: &OpenOptions,
     segments: &[Segment],
-) -> Result<Result<(State, Head), String>, OpenError> {
+) -> Result<Result<(State, Head), Useless>, OpenError> {
+    let damaged = |why| Ok(Err(Useless::Damaged(why)));
     let state = match open_when_released(directory, options) {
         Ok(state) => state,
-        Err(StateFault::Damaged(why)) => return Ok(Err(why)),
+        Err(StateFault::Damaged(why)) => return damaged(why),
         Err(StateFault::Io(source)) => return Err(io_error("open", directory)(source)),
         Err(StateFault::InUse) => return Err(OpenError::InUse(directory.to_owned())),
         Err(StateFault::Refused(why)) => {
@@ -210,22 +246,24 @@ fn try_state(
             });
         }
     };
-    let caught_up = state
-        .head()
-        .map_err(CatchUpError::from)
-        .and_then(|applied| {
-            let head = catch_up(&state, applied, segments)?;
-            // Afterwards, so that lost history is noticed while the state still knows of it.
-            match options.verification {
-                Verification::Heads => {}
-                Verification::EveryRecord => state.verify()?,
-            }
-            Ok(head)
-        });
-    match caught_up {
+    let caught_up = match state.head() {
+        Ok(AppliedHead::Outdated(head)) => return Ok(Err(Useless::Outdated(head))),
+        Ok(AppliedHead::Current(applied)) => catch_up(&state, applied, segments),
+        Err(fault) => Err(fault.into()),
+    };
+    let checked = caught_up.and_then(|head| {
+        state.learn_wakes().map_err(CatchUpError::State)?;
+        // Afterwards, so that lost history is noticed while the state still knows of it.
+        match options.verification {
+            Verification::Heads => {}
+            Verification::EveryRecord => state.verify()?,
+        }
+        Ok(head)
+    });
+    match checked {
         Ok(head) => Ok(Ok((state, head))),
-        Err(CatchUpError::State(ApplyError::Panic)) => Ok(Err(ApplyError::Panic.to_string())),
-        Err(CatchUpError::State(ApplyError::Read(ReadError::Damaged(why)))) => Ok(Err(why)),
+        Err(CatchUpError::State(ApplyError::Panic)) => damaged(ApplyError::Panic.to_string()),
+        Err(CatchUpError::State(ApplyError::Read(ReadError::Damaged(why)))) => damaged(why),
         Err(CatchUpError::State(fault)) => Err(io_error("bring up to date", directory)(
             io::Error::other(fault),
         )),
@@ -244,10 +282,10 @@ fn open_when_released(directory: &Path, options: &OpenOptions) -> Result<State, 
     Err(StateFault::InUse)
 }
 
-/// Renames the damaged database to the first free name.
-fn set_aside(path: &Path, directory: &Path) -> io::Result<PathBuf> {
+/// Renames a database that is of no use to the first free name.
+fn set_aside(path: &Path, directory: &Path, suffix: &str) -> io::Result<PathBuf> {
     let free = (1..u32::MAX)
-        .map(|number| path.join(format!("sled.damaged-{number}")))
+        .map(|number| path.join(format!("sled.{suffix}-{number}")))
         .find(|candidate| !candidate.exists())
         .ok_or_else(|| io::Error::other("no name is free"))?;
     rename(directory, &free)?;
@@ -277,14 +315,16 @@ fn catch_up(state: &State, applied: Head, segments: &[Segment]) -> Result<Head, 
         };
         let bytes = read(&segment.path)?;
         replay.enter(segment, &bytes)?;
-        let whole = frames(segment, &bytes, place, |_| Ok::<(), Damage>(()))?;
+        let whole = frames(segment, &bytes, place, |_, _| Ok::<(), Damage>(()))?;
         if whole.head.sequence > applied.sequence {
             // A process may have died, or been told that the disk failed, before
             // these bytes were durable: what is read here may exist in memory only.
             rewrite(&segment.path, bytes.get(..whole.length).unwrap_or_default())
                 .map_err(io_error("write", &segment.path))?;
         }
-        let reached = frames(segment, &bytes, place, |frame| replay.take(segment, frame))?;
+        let reached = frames(segment, &bytes, place, |frame, offset| {
+            replay.take(segment, frame, offset)
+        })?;
         replay.before = Some(reached.head);
         end = Some((segment, reached, bytes.len()));
     }
@@ -346,17 +386,19 @@ impl Replay<'_> {
         if start.sequence > self.applied.sequence && self.before.is_none() {
             return Err(lost(self.applied.sequence, start.sequence));
         }
-        self.check_story(&start)
+        check_story(&self.applied, &start)
     }
 
-    fn take(&mut self, segment: &Segment, frame: &Frame<'_>) -> Result<(), CatchUpError> {
+    fn take(
+        &mut self,
+        segment: &Segment,
+        frame: &Frame<'_>,
+        offset: u64,
+    ) -> Result<(), CatchUpError> {
         if frame.sequence <= self.applied.sequence {
-            return Ok(self.check_story(&Head {
-                sequence: frame.sequence,
-                chain: frame.chain,
-            })?);
+            return Ok(check_story(&self.applied, &head_of(frame))?);
         }
-        self.waiting.push(settle(segment, frame)?);
+        self.waiting.push(settle(segment, frame, offset)?);
         if self.waiting.len() >= REPLAYED_AT_ONCE {
             self.apply()?;
         }
@@ -381,12 +423,45 @@ impl Replay<'_> {
         }
         Ok(())
     }
+}
 
-    fn check_story(&self, seen: &Head) -> Result<(), OpenError> {
-        if seen.sequence == self.applied.sequence && seen.chain != self.applied.chain {
-            return Err(OpenError::Diverged(seen.sequence));
-        }
-        Ok(())
+/// Checks that the journal agrees with what the state knows, if that is what is seen.
+fn check_story(known: &Head, seen: &Head) -> Result<(), OpenError> {
+    if seen.sequence == known.sequence && seen.chain != known.chain {
+        return Err(OpenError::Diverged(seen.sequence));
+    }
+    Ok(())
+}
+
+/// Checks that the journal reaches as far as what the state knows, and agrees with it.
+fn check_reach(known: &Head, segments: &[Segment]) -> Result<(), OpenError> {
+    let before = segments.partition_point(|segment| segment.first <= known.sequence);
+    let Some(segment) = before.checked_sub(1).and_then(|last| segments.get(last)) else {
+        return match known.sequence {
+            Sequence(0) => Ok(()),
+            known => Err(lost(Sequence(0), known)),
+        };
+    };
+    let place = if before == segments.len() {
+        Place::End
+    } else {
+        Place::Middle
+    };
+    let bytes = read(&segment.path)?;
+    let end = frames(segment, &bytes, place, |frame, _| {
+        check_story(known, &head_of(frame))
+    })?;
+    if end.head.sequence < known.sequence {
+        return Err(lost(end.head.sequence, known.sequence));
+    }
+    Ok(())
+}
+
+/// The history up to and including a frame.
+fn head_of(frame: &Frame<'_>) -> Head {
+    Head {
+        sequence: frame.sequence,
+        chain: frame.chain,
     }
 }
 
@@ -406,15 +481,19 @@ pub(super) fn join(before: &Head, segment: &Segment, start: &Head) -> Result<(),
 }
 
 /// What a frame of the journal does to the state.
-pub(super) fn settle(segment: &Segment, frame: &Frame<'_>) -> Result<Settled, OpenError> {
-    read_settled(frame).map_err(|what| OpenError::Damaged {
+pub(super) fn settle(
+    segment: &Segment,
+    frame: &Frame<'_>,
+    offset: u64,
+) -> Result<Settled, OpenError> {
+    read_settled(frame, offset).map_err(|what| OpenError::Damaged {
         path: segment.path.clone(),
         after: Sequence(frame.sequence.0.saturating_sub(1)),
         what,
     })
 }
 
-fn read_settled(frame: &Frame<'_>) -> Result<Settled, String> {
+fn read_settled(frame: &Frame<'_>, offset: u64) -> Result<Settled, String> {
     let entry = Entry::unseal(frame.entry).map_err(|fault| fault.to_string())?;
     let head = Head {
         sequence: frame.sequence,
@@ -424,16 +503,21 @@ fn read_settled(frame: &Frame<'_>) -> Result<Settled, String> {
         [] => None,
         sealed => Some(Idempotency::unseal(sealed).map_err(|fault| fault.to_string())?),
     };
-    let writes = Writes::of(&entry.organization, &entry.records, entry.events)
+    let writes = Writes::of(&entry.organization, &entry.records, entry.events.len())
         .map_err(|fault| fault.to_string())?;
+    let wake = match Entry::knows_wake(frame.entry) {
+        true => Wake::At(entry.wake_at),
+        false => Wake::Unknown,
+    };
     Ok(Settled {
         head,
+        place: CommitPlace::new(offset, &frame.own_hash()),
         organization: entry.organization,
         version: entry.version,
         at: entry.at,
-        wake_at: entry.wake_at,
+        wake,
         writes,
-        answer: idempotency.map(|idempotency| answer(&idempotency, &head)),
+        answer: idempotency.map(|kept| (keys::digest(&kept.key), kept.expires_at)),
     })
 }
 

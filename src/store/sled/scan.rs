@@ -61,12 +61,12 @@ pub(super) fn start_of(segment: &Segment, bytes: &[u8]) -> Result<Head, Damage> 
     }
 }
 
-/// Shows every whole frame of a segment to `visit`, in order.
+/// Shows every whole frame of a segment and where it begins to `visit`, in order.
 pub(super) fn frames<E: From<Damage>>(
     segment: &Segment,
     bytes: &[u8],
     place: Place,
-    mut visit: impl FnMut(&Frame<'_>) -> Result<(), E>,
+    mut visit: impl FnMut(&Frame<'_>, u64) -> Result<(), E>,
 ) -> Result<End, E> {
     let mut head = start_of(segment, bytes)?;
     let mut length = SEGMENT_HEADER_BYTES;
@@ -87,8 +87,9 @@ pub(super) fn frames<E: From<Damage>>(
             return Ok(End { head, length });
         };
         head = follow(&head, &frame).ok_or_else(|| damage("the chain of commits"))?;
+        let offset = length as u64;
         length = length.saturating_add(frame.size());
-        visit(&frame)?;
+        visit(&frame, offset)?;
     }
 }
 

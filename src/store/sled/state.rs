@@ -1,5 +1,8 @@
 //! What sled holds: the state after a prefix of the journal, for reading.
 //!
+//! The state is one ordered key space ([`keys`](super::keys)), packed into leaves
+//! ([`leaf`](super::leaf)), each a value of sled.
+//!
 //! sled is never the truth here. It may lose its tail, refuse to open or show
 //! damage; the journal makes good for all of that, as long as sled stays a
 //! *prefix* of it. So every batch that completes a commit also carries the
@@ -17,8 +20,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
 use super::journal::is_in_place;
-use super::keys::{self, AnswerDigest, RecordKind};
-use super::marks::{AppliedHead, KeptAnswer, OrganizationMark};
+use super::keys::{self, AnswerDigest, RecordKind, Subject};
+use super::leaf::Leaf;
+use super::leaves::{self, Next, leaf_key};
+use super::marks::{AppliedHead, CommitPlace, KeptAnswer, OrganizationMark, Wake};
 use crate::domain::change::RecordChange;
 use crate::domain::identifiers::{OrganizationId, UserId};
 use crate::domain::organization::{
@@ -26,7 +31,7 @@ use crate::domain::organization::{
     RegisteredResource, Role, Token, Version,
 };
 use crate::store::record::{DecodeError, Stored};
-use crate::store::{EventEntry, Head, ReadError, Sequence};
+use crate::store::{Head, ReadError, Sequence};
 
 /// How often a read is repeated that a commit got in the way of, before commits have to wait.
 const OPTIMISTIC_READS: usize = 3;
@@ -73,6 +78,10 @@ impl State {
                 ));
             }
         };
+        let begun = catch_unwind(AssertUnwindSafe(|| begin(&database)));
+        begun
+            .unwrap_or_else(|_| Err(::sled::Error::ReportableBug("a panic".to_owned())))
+            .map_err(classify)?;
         let path = directory.join("db");
         let file = File::open(&path).map_err(StateFault::Io)?;
         Ok(Self {
@@ -85,22 +94,35 @@ impl State {
         })
     }
 
-    /// The last commit that was applied.
-    pub fn head(&self) -> Result<Head, ReadError> {
-        let bytes = self.get(keys::HEAD)?;
-        let head = bytes.map(|bytes| AppliedHead::unseal(&bytes).map_err(damaged(&"head")));
-        Ok(head
-            .transpose()?
-            .map(|AppliedHead(head)| head)
-            .unwrap_or_default())
+    /// The last commit that was applied, and in what layout.
+    pub fn head(&self) -> Result<AppliedHead, ReadError> {
+        match guarded(|| self.database.get(keys::HEAD).map_err(unavailable))? {
+            Some(bytes) => AppliedHead::unseal(&bytes)
+                .map_err(|fault| ReadError::Damaged(format!("the applied head: {fault}"))),
+            None => Err(ReadError::Damaged("the applied head is missing".to_owned())),
+        }
     }
 
-    /// The version and last commit of an organization.
+    /// Where an organization stands.
     pub fn organization(&self, id: &OrganizationId) -> Result<Option<OrganizationMark>, ReadError> {
-        let bytes = self.get(&keys::organization(id))?;
-        bytes
-            .map(|bytes| OrganizationMark::unseal(&bytes).map_err(damaged(id)))
+        let key = keys::mark(id);
+        let mark = self.get(&key)?;
+        mark.map(|bytes| OrganizationMark::decode(&bytes).map_err(damaged(&key)))
             .transpose()
+    }
+
+    /// The version and last commit of an organization, of whole commits only.
+    pub fn mark(&self, id: &OrganizationId) -> Result<Option<(Version, Sequence)>, ReadError> {
+        let half = |mark: &OrganizationMark| !mark.whole;
+        let mut mark = self.organization(id)?;
+        if mark.as_ref().is_some_and(half) {
+            let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+            mark = self.organization(id)?;
+        }
+        if mark.as_ref().is_some_and(half) {
+            return Err(half_applied(id));
+        }
+        Ok(mark.map(|mark| (mark.version, mark.sequence)))
     }
 
     /// The ids after `after`, ascending.
@@ -109,23 +131,108 @@ impl State {
         after: Option<&OrganizationId>,
         limit: usize,
     ) -> Result<Vec<OrganizationId>, ReadError> {
-        let start = after.map_or_else(|| vec![keys::ORGANIZATIONS], keys::organization);
+        let past = |id: &OrganizationId| keys::end_of(keys::organization(id));
+        let start = after.map_or_else(|| vec![keys::ORGANIZATIONS], past);
         let end = vec![keys::ORGANIZATIONS + 1];
-        guarded(|| {
-            let mut ids = Vec::new();
-            for key in self.database.range(start..end).keys() {
-                if ids.len() >= limit {
-                    break;
-                }
-                let key = key.map_err(unavailable)?;
-                let id = keys::organization_of(&key)
-                    .ok_or_else(|| ReadError::Damaged("the key of an organization".to_owned()))?;
-                if Some(&id) != after {
-                    ids.push(id);
-                }
+        let mut ids = Vec::new();
+        self.scan(start, &end, limit, |subject| match subject {
+            Subject::Mark(id) => {
+                let next = past(&id);
+                ids.push(id);
+                Some((ids.len(), Next::From(next)))
             }
-            Ok(ids)
-        })
+            // Of one that is gone there are only answers and places of commits.
+            Subject::Answer(id, _) | Subject::Commit(id, _) => {
+                Some((ids.len(), Next::From(past(&id))))
+            }
+            _ => None,
+        })?;
+        Ok(ids)
+    }
+
+    /// Organizations with a wake at `by` or earlier, in order.
+    pub fn due(
+        &self,
+        by: Moment,
+        limit: usize,
+    ) -> Result<Vec<(Moment, OrganizationId)>, ReadError> {
+        let (start, end) = keys::wakes(by);
+        let mut due = Vec::new();
+        self.scan(start, &end, limit, |subject| match subject {
+            Subject::Wake(moment, id) => {
+                due.push((moment, id));
+                Some((due.len(), Next::Entry))
+            }
+            _ => None,
+        })?;
+        Ok(due)
+    }
+
+    /// Organizations whose last commit did not say when they wake.
+    pub fn unknown_wakes(&self) -> Result<Vec<OrganizationId>, ReadError> {
+        let first = self.due(Moment(i64::MIN), usize::MAX)?;
+        let mut unknown = Vec::new();
+        for (_, id) in first {
+            let mark = self.organization(&id)?;
+            if mark.is_some_and(|mark| mark.wake == Wake::Unknown) {
+                unknown.push(id);
+            }
+        }
+        Ok(unknown)
+    }
+
+    /// When something of an organization first ends by itself, from its records.
+    pub fn learn_wake(&self, id: &OrganizationId) -> Result<Wake, ReadError> {
+        let loaded = self.load(id)?;
+        let first = loaded.and_then(|(loaded, _)| loaded.deadlines.first().map(|(end, _)| *end));
+        Ok(Wake::At(first))
+    }
+
+    /// The organizations of a user after `after`, ascending.
+    pub fn memberships(
+        &self,
+        user: &UserId,
+        after: Option<&OrganizationId>,
+        limit: usize,
+    ) -> Result<Vec<OrganizationId>, ReadError> {
+        let prefix = keys::memberships(user);
+        let past = |after| keys::end_of(keys::membership(user, after));
+        let start = after.map_or_else(|| prefix.clone(), past);
+        let mut ids = Vec::new();
+        self.scan(
+            start,
+            &keys::end_of(prefix),
+            limit,
+            |subject| match subject {
+                Subject::Membership(_, id) => {
+                    ids.push(id);
+                    Some((ids.len(), Next::Entry))
+                }
+                _ => None,
+            },
+        )?;
+        Ok(ids)
+    }
+
+    /// The organizations after `after` in which a notification waits, ascending.
+    pub fn notifying(
+        &self,
+        after: Option<&OrganizationId>,
+        limit: usize,
+    ) -> Result<Vec<OrganizationId>, ReadError> {
+        let past = |id: &OrganizationId| keys::end_of(keys::notifications(id));
+        let (start, end) = keys::all_notifications();
+        let mut ids = Vec::new();
+        let start = after.map_or(start, past);
+        self.scan(start, &end, limit, |subject| match subject {
+            Subject::Record(id, RecordKind::Notification) => {
+                let next = past(&id);
+                ids.push(id);
+                Some((ids.len(), Next::From(next)))
+            }
+            _ => None,
+        })?;
+        Ok(ids)
     }
 
     /// One organization as it is after some whole commit.
@@ -138,123 +245,72 @@ impl State {
         let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         match self.load_unless_overtaken(id)? {
             Overtaken::No(loaded) => Ok(loaded.map(|loaded| *loaded)),
-            Overtaken::Yes => Err(ReadError::Unavailable(format!("`{id}` is half applied"))),
+            Overtaken::Yes => Err(half_applied(id)),
         }
     }
 
-    /// The version and last commit of an organization, of whole commits only.
-    pub fn mark(&self, id: &OrganizationId) -> Result<Option<(Version, Sequence)>, ReadError> {
-        let whole = |mark: &OrganizationMark| mark.whole;
-        let mut mark = self.organization(id)?;
-        if !mark.as_ref().is_none_or(whole) {
-            let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-            mark = self.organization(id)?;
-        }
-        if !mark.as_ref().is_none_or(whole) {
-            return Err(ReadError::Unavailable(format!("`{id}` is half applied")));
-        }
-        Ok(mark.map(|mark| (mark.version, mark.sequence)))
-    }
-
-    /// Organizations with a wake at `by` or earlier, in order.
-    pub fn due(
-        &self,
-        by: Moment,
-        limit: usize,
-    ) -> Result<Vec<(Moment, OrganizationId)>, ReadError> {
-        let end = match by.0.checked_add(1) {
-            Some(next) => keys::wakes_from(Moment(next)),
-            None => vec![keys::WAKES + 1],
-        };
-        guarded(|| {
-            let wakes = self.database.range(vec![keys::WAKES]..end).keys();
-            wakes
-                .take(limit)
-                .map(|key| keys::wake_of(&key.map_err(unavailable)?).ok_or_else(bad_key))
-                .collect()
-        })
-    }
-
-    /// The organizations of a user after `after`, ascending.
-    pub fn memberships(
-        &self,
-        user: &UserId,
-        after: Option<&OrganizationId>,
-        limit: usize,
-    ) -> Result<Vec<OrganizationId>, ReadError> {
-        let prefix = keys::memberships(user);
-        let start = after.map_or_else(|| prefix.clone(), |after| keys::membership(user, after));
-        guarded(|| {
-            let found = self.database.range(start..keys::end_of(prefix)).keys();
-            let ids = found
-                .map(|key| keys::membership_of(&key.map_err(unavailable)?).ok_or_else(bad_key));
-            ids.filter(|id| id.as_ref().ok() != after)
-                .take(limit)
-                .collect()
-        })
-    }
-
-    /// The organizations after `after` in which a notification waits, ascending.
-    pub fn notifying(
-        &self,
-        after: Option<&OrganizationId>,
-        limit: usize,
-    ) -> Result<Vec<OrganizationId>, ReadError> {
-        let past = |id: &OrganizationId| keys::end_of(keys::all_waiting(id));
-        guarded(|| {
-            let mut ids: Vec<OrganizationId> = Vec::new();
-            let mut start = after.map_or_else(|| vec![keys::WAITING], past);
-            while ids.len() < limit {
-                let mut found = self.database.range(start..vec![keys::WAITING + 1]).keys();
-                let Some(key) = found.next() else {
-                    break;
-                };
-                let id = keys::waiting_of(&key.map_err(unavailable)?).ok_or_else(bad_key)?;
-                start = past(&id);
-                ids.push(id);
-            }
-            Ok(ids)
-        })
-    }
-
-    /// Events of an organization before a place in the history, the newest first.
-    pub fn events(
+    /// Where the last commits of an organization before a place in the history lie, the
+    /// newest first.
+    pub fn commits(
         &self,
         id: &OrganizationId,
-        before: Option<(Sequence, u32)>,
+        before: Sequence,
         limit: usize,
-    ) -> Result<Vec<EventEntry>, ReadError> {
-        // A commit with many events is applied in several steps; the head comes with the last.
-        let next = (Sequence(self.head()?.sequence.0.saturating_add(1)), 0);
-        let (sequence, index) = before.map_or(next, |before| before.min(next));
-        let end = keys::event(id, sequence, index);
-        guarded(|| {
-            let pairs = self.database.range(keys::events(id)..end).rev();
-            let read = |pair: ::sled::Result<_>| {
-                let (key, value): (::sled::IVec, ::sled::IVec) = pair.map_err(unavailable)?;
-                read_event(&key, &value)
-            };
-            pairs.take(limit).map(read).collect()
-        })
+    ) -> Result<Vec<(Sequence, CommitPlace)>, ReadError> {
+        let (start, end) = (keys::commits(id), keys::commit(id, before));
+        let found = guarded(|| leaves::last(&self.database, &start, end, limit))?;
+        found
+            .iter()
+            .map(|(key, value)| match keys::subject(key) {
+                Some(Subject::Commit(_, sequence)) => {
+                    let place = CommitPlace::decode(value).map_err(damaged(key))?;
+                    Ok((sequence, place))
+                }
+                _ => Err(keys::damaged(key)),
+            })
+            .collect()
     }
 
-    /// The answer remembered under a digest.
-    pub fn answer(&self, digest: &AnswerDigest) -> Result<Option<KeptAnswer>, ReadError> {
-        let bytes = self.get(&keys::answer(digest))?;
-        bytes
-            .map(|bytes| KeptAnswer::unseal(&bytes).map_err(damaged(&"remembered answer")))
+    /// Where a commit of an organization lies.
+    pub fn commit(
+        &self,
+        id: &OrganizationId,
+        sequence: Sequence,
+    ) -> Result<Option<CommitPlace>, ReadError> {
+        let key = keys::commit(id, sequence);
+        let place = self.get(&key)?;
+        place
+            .map(|bytes| CommitPlace::decode(&bytes).map_err(damaged(&key)))
             .transpose()
     }
 
-    /// Reads every value and says what the first damaged one is.
+    /// The answer that is remembered in an organization under a digest.
+    pub fn answer(
+        &self,
+        id: &OrganizationId,
+        digest: &AnswerDigest,
+    ) -> Result<Option<KeptAnswer>, ReadError> {
+        let key = keys::answer(id, digest);
+        let kept = self.get(&key)?;
+        kept.map(|bytes| KeptAnswer::decode(&bytes).map_err(damaged(&key)))
+            .transpose()
+    }
+
+    /// Reads everything and says what the first damaged thing is.
     pub fn verify(&self) -> Result<(), ReadError> {
+        self.head()?;
         guarded(|| {
-            for pair in self.database.iter() {
-                let (key, value) = pair.map_err(unavailable)?;
-                verify(&key, &value)?;
-            }
-            Ok(())
+            let leaves = leaves::count(&self.database, verify)?;
+            self.check_keys(leaves)
         })
+    }
+
+    /// Whether sled holds the head and so many leaves, and nothing else.
+    pub fn check_keys(&self, leaves: usize) -> Result<(), ReadError> {
+        match self.database.len() == leaves.saturating_add(1) {
+            true => Ok(()),
+            false => Err(ReadError::Damaged("a key that nobody wrote".to_owned())),
+        }
     }
 
     /// Makes what was applied durable. Never called by two threads at once.
@@ -272,18 +328,42 @@ impl State {
         is_in_place(&self.file, &self.path)
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<::sled::IVec>, ReadError> {
-        guarded(|| self.database.get(key).map_err(unavailable))
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        guarded(|| leaves::get(&self.database, key))
+    }
+
+    /// Shows what there is from `start` on and before `end` until `limit` is found;
+    /// `visit` answers how much it has found, or nothing if that can't be there.
+    fn scan(
+        &self,
+        start: Vec<u8>,
+        end: &[u8],
+        limit: usize,
+        mut visit: impl FnMut(Subject) -> Option<(usize, Next)>,
+    ) -> Result<(), ReadError> {
+        if limit == 0 {
+            return Ok(());
+        }
+        guarded(|| {
+            leaves::scan(&self.database, start, end, |key, _| {
+                let visited = keys::subject(key).and_then(&mut visit);
+                match visited.ok_or_else(|| keys::damaged(key))? {
+                    (found, _) if found >= limit => Ok(Next::Nothing),
+                    (_, next) => Ok(next),
+                }
+            })
+        })
     }
 
     fn load_unless_overtaken(&self, id: &OrganizationId) -> Result<Overtaken, ReadError> {
         let Some(before) = self.organization(id)? else {
             return Ok(Overtaken::No(None));
         };
-        let records = guarded(|| self.records(id))?;
+        let records = guarded(|| self.records(id));
         if !before.whole || self.organization(id)? != Some(before) {
             return Ok(Overtaken::Yes);
         }
+        let records = records?;
         let profile = records.iter().find_map(|record| match record {
             RecordChange::PutProfile(profile) => Some(profile.clone()),
             _ => None,
@@ -301,18 +381,35 @@ impl State {
 
     fn records(&self, id: &OrganizationId) -> Result<Vec<RecordChange>, ReadError> {
         let mut records = Vec::new();
-        for pair in self.database.scan_prefix(keys::records(id)) {
-            let (key, value) = pair.map_err(unavailable)?;
-            let record = read_record(&key, &value)?;
-            if keys::place(id, &record) != keys::Place::Record(key.to_vec()) {
-                return Err(ReadError::Damaged(format!(
-                    "a record of `{id}` is in another's place"
-                )));
-            }
-            records.push(record);
+        let apart = keys::notifications(id);
+        for (start, end) in [keys::records(id), (apart.clone(), keys::end_of(apart))] {
+            leaves::scan(&self.database, start, &end, |key, value| {
+                let record = match keys::subject(key) {
+                    Some(Subject::Record(_, kind)) => read_record(key, kind, value)?,
+                    _ => return Err(keys::damaged(key)),
+                };
+                if keys::place(id, &record) != keys::Place::Record(key.to_vec()) {
+                    return Err(ReadError::Damaged(format!(
+                        "a record of `{id}` is in another's place"
+                    )));
+                }
+                records.push(record);
+                Ok(Next::Entry)
+            })?;
         }
         Ok(records)
     }
+}
+
+/// Makes an empty database one that holds no commit.
+fn begin(database: &::sled::Db) -> ::sled::Result<()> {
+    if !database.is_empty() {
+        return Ok(());
+    }
+    let mut batch = ::sled::Batch::default();
+    batch.insert(keys::HEAD, AppliedHead::seal(&Head::default()));
+    batch.insert(leaf_key(&[]), Leaf::default().encode());
+    database.apply_batch(batch)
 }
 
 /// Whether a commit was applied while an organization was read.
@@ -321,70 +418,56 @@ enum Overtaken {
     Yes,
 }
 
-fn read_record(key: &[u8], value: &[u8]) -> Result<RecordChange, ReadError> {
-    let record = match keys::record_kind(key) {
-        Some(RecordKind::Profile) => {
+fn read_record(key: &[u8], kind: RecordKind, value: &[u8]) -> Result<RecordChange, ReadError> {
+    let record = match kind {
+        RecordKind::Profile => {
             Profile::unseal(value).map(|profile| RecordChange::PutProfile(profile.into()))
         }
-        Some(RecordKind::Member) => {
+        RecordKind::Member => {
             Member::unseal(value).map(|member| RecordChange::PutMember(member.into()))
         }
-        Some(RecordKind::Role) => {
-            Role::unseal(value).map(|role| RecordChange::PutRole(role.into()))
-        }
-        Some(RecordKind::Project) => {
+        RecordKind::Role => Role::unseal(value).map(|role| RecordChange::PutRole(role.into())),
+        RecordKind::Project => {
             Project::unseal(value).map(|project| RecordChange::PutProject(project.into()))
         }
-        Some(RecordKind::Resource) => RegisteredResource::unseal(value)
+        RecordKind::Resource => RegisteredResource::unseal(value)
             .map(|resource| RecordChange::PutResource(resource.into())),
-        Some(RecordKind::Group) => {
-            Group::unseal(value).map(|group| RecordChange::PutGroup(group.into()))
-        }
-        Some(RecordKind::Invitation) => Invitation::unseal(value)
+        RecordKind::Group => Group::unseal(value).map(|group| RecordChange::PutGroup(group.into())),
+        RecordKind::Invitation => Invitation::unseal(value)
             .map(|invitation| RecordChange::PutInvitation(invitation.into())),
-        Some(RecordKind::Token) => {
-            Token::unseal(value).map(|token| RecordChange::PutToken(token.into()))
-        }
-        Some(RecordKind::Guardrail) => {
+        RecordKind::Token => Token::unseal(value).map(|token| RecordChange::PutToken(token.into())),
+        RecordKind::Guardrail => {
             Guardrail::unseal(value).map(|guardrail| RecordChange::PutGuardrail(guardrail.into()))
         }
-        Some(RecordKind::Notification) => Notification::unseal(value)
+        RecordKind::Notification => Notification::unseal(value)
             .map(|notification| RecordChange::PutNotification(notification.into())),
-        None => return Err(ReadError::Damaged("the key of a record".to_owned())),
     };
-    record.map_err(damaged(&"record"))
+    record.map_err(damaged(key))
 }
 
-/// The event at a key.
-pub(super) fn read_event(key: &[u8], value: &[u8]) -> Result<EventEntry, ReadError> {
-    let entry = EventEntry::unseal(value).map_err(damaged(&"event"))?;
-    if keys::event_of(key) != Some((entry.sequence, entry.index)) {
-        return Err(ReadError::Damaged(
-            "an event is in another's place".to_owned(),
-        ));
-    }
-    Ok(entry)
-}
-
-/// Whether the value at a key is what can be there.
+/// Whether what lies at a key is what can be there.
 pub(super) fn verify(key: &[u8], value: &[u8]) -> Result<(), ReadError> {
-    let checked = match key.first() {
-        Some(&keys::RECORDS) => return read_record(key, value).map(drop),
-        Some(&keys::EVENTS) => return read_event(key, value).map(drop),
-        Some(&keys::ANSWERS) => KeptAnswer::unseal(value).map(drop),
-        Some(&keys::ORGANIZATIONS) => OrganizationMark::unseal(value).map(drop),
-        Some(&keys::EXPIRIES) if keys::expiry_of(key).is_some() => Ok(()),
-        Some(&keys::MEMBERSHIPS) if keys::membership_of(key).is_some() => Ok(()),
-        Some(&keys::WAKES) if keys::wake_of(key).is_some() => Ok(()),
-        Some(&keys::WAITING) if keys::waiting_of(key).is_some() => Ok(()),
-        _ if key == keys::HEAD => AppliedHead::unseal(value).map(drop),
-        _ => return Err(ReadError::Damaged("a key that nobody wrote".to_owned())),
+    let checked = match keys::subject(key) {
+        Some(Subject::Record(id, kind)) => {
+            let record = read_record(key, kind, value)?;
+            return match keys::place(&id, &record) == keys::Place::Record(key.to_vec()) {
+                true => Ok(()),
+                false => Err(ReadError::Damaged(format!(
+                    "a record of `{id}` is in another's place"
+                ))),
+            };
+        }
+        Some(Subject::Mark(_)) => OrganizationMark::decode(value).map(drop),
+        Some(Subject::Answer(..)) => KeptAnswer::decode(value).map(drop),
+        Some(Subject::Commit(..)) => CommitPlace::decode(value).map(drop),
+        Some(Subject::Membership(..) | Subject::Wake(..) | Subject::Expiry(..)) => Ok(()),
+        None => return Err(ReadError::Damaged("a key that nobody wrote".to_owned())),
     };
-    checked.map_err(damaged(&"value"))
+    checked.map_err(damaged(key))
 }
 
-fn bad_key() -> ReadError {
-    ReadError::Damaged("the key of an index".to_owned())
+fn half_applied(id: &OrganizationId) -> ReadError {
+    ReadError::Unavailable(format!("`{id}` is half applied"))
 }
 
 /// An interrupted snapshot would be taken for a whole one.
@@ -443,7 +526,8 @@ pub(super) fn unavailable(fault: ::sled::Error) -> ReadError {
     }
 }
 
-fn damaged(what: &dyn std::fmt::Display) -> impl Fn(DecodeError) -> ReadError {
-    let what = what.to_string();
+/// That the value at a key has not the shape that it should have.
+pub(super) fn damaged(key: &[u8]) -> impl Fn(DecodeError) -> ReadError {
+    let what = keys::named(key);
     move |fault| ReadError::Damaged(format!("{what}: {fault}"))
 }

@@ -6,6 +6,7 @@
 
 mod damage;
 mod killed;
+mod outdated;
 mod running;
 mod verified;
 
@@ -17,6 +18,7 @@ use std::sync::mpsc;
 use tempfile::TempDir;
 
 use super::*;
+use crate::domain::change::RecordChange;
 use crate::store::conformance::{Fixture, conformance, make};
 use crate::store::samples::{create, idempotency};
 
@@ -121,16 +123,42 @@ fn flip(path: &Path, position: usize) {
     fs::write(path, bytes).unwrap();
 }
 
-/// Makes the writer stand still in a commit of `id` until what is returned is dropped.
+/// Changes the database of a closed store behind its back.
+fn meddle(directory: &Path, change: impl FnOnce(&mut edit::Edit<'_>)) {
+    let state = state::State::open(&directory.join("sled"), 1 << 20).unwrap();
+    let mut edit = edit::Edit::new(&state.database);
+    change(&mut edit);
+    let changed = edit.finish().unwrap();
+    state.database.apply_batch(changed.batch).unwrap();
+    state.flush().unwrap();
+}
+
+/// The key of a record.
+fn record_key(organization: &OrganizationId, change: &RecordChange) -> Vec<u8> {
+    match keys::place(organization, change) {
+        keys::Place::Record(key) => key,
+        keys::Place::Everything => panic!("{change:?}"),
+    }
+}
+
+/// Everything that the database holds.
+fn entries(store: &SledStore) -> Vec<(keys::Subject, Vec<u8>)> {
+    let mut entries = Vec::new();
+    let counted = leaves::count(&store.shared.state.database, |key, value| {
+        entries.push((keys::subject(key).unwrap(), value.to_vec()));
+        Ok(())
+    });
+    store.shared.state.check_keys(counted.unwrap()).unwrap();
+    entries
+}
+
+/// Makes the writer stand still before it appends a commit of `id` until what is returned
+/// is dropped.
 fn hold(store: &SledStore, id: &str) -> (mpsc::Sender<()>, CommitFuture) {
     let (release, released) = mpsc::channel::<()>();
     let (reached, arrived) = mpsc::channel();
-    let mut commit = create(id);
-    commit.on_commit = Box::new(move |_| {
-        reached.send(()).unwrap();
-        let _ = released.recv();
-    });
-    let future = store.commit(commit);
+    *store.shared.state.faults.hold.lock().unwrap() = Some((reached, released));
+    let future = store.commit(create(id));
     arrived.recv().unwrap();
     (release, future)
 }

@@ -25,12 +25,14 @@ use sha2::{Digest, Sha256};
 use super::apply::{ApplyError, Settled, Step};
 use super::frame::Frame;
 use super::journal::{Segment, segments};
-use super::keys;
-use super::marks::KeptAnswer;
+use super::keys::{self, Subject};
+use super::leaves;
+use super::marks::{AppliedHead, KeptAnswer, OrganizationMark, Wake};
 use super::open::{OpenError, REPLAYED_AT_ONCE, io_error, join, lost, read, settle};
 use super::place::acquire;
 use super::scan::{Place, frames, is_torn_beginning, start_of};
-use super::state::{self, State, StateFault, guarded, unavailable};
+use super::state::{self, State, StateFault, guarded};
+use crate::domain::identifiers::OrganizationId;
 use crate::domain::organization::Moment;
 use crate::store::{Head, ReadError};
 
@@ -104,13 +106,15 @@ pub fn verify_directory(path: &Path, scratch: &Path) -> Result<VerifyReport, Ver
     let state = match open_copy(&database, &copy, !segments.is_empty()) {
         Ok(state) => state,
         Err(fault @ VerifyError::Database { .. }) => {
-            walk(&segments, |_, _| Ok(()))?;
+            walk(&segments, |_, _, _| Ok(()))?;
             return Err(fault);
         }
         Err(fault) => return Err(fault),
     };
     let mut check = Check::new(&state, &database)?;
-    let (head, torn_bytes) = walk(&segments, |segment, frame| check.take(segment, frame))?;
+    let (head, torn_bytes) = walk(&segments, |segment, frame, offset| {
+        check.take(segment, frame, offset)
+    })?;
     let counted = check.finish(&head)?;
     Ok(VerifyReport {
         head,
@@ -149,7 +153,7 @@ fn whole_segments(journal: &Path) -> Result<Vec<Segment>, OpenError> {
 /// and how many bytes of a torn write follow it.
 fn walk(
     segments: &[Segment],
-    mut visit: impl FnMut(&Segment, &Frame<'_>) -> Result<(), OpenError>,
+    mut visit: impl FnMut(&Segment, &Frame<'_>, u64) -> Result<(), OpenError>,
 ) -> Result<(Head, u64), OpenError> {
     let mut head = Head::default();
     let mut torn_bytes = 0;
@@ -161,7 +165,9 @@ fn walk(
         };
         let bytes = read(&segment.path)?;
         join(&head, segment, &start_of(segment, &bytes)?)?;
-        let end = frames(segment, &bytes, place, |frame| visit(segment, frame))?;
+        let end = frames(segment, &bytes, place, |frame, offset| {
+            visit(segment, frame, offset)
+        })?;
         head = end.head;
         torn_bytes = bytes.len().saturating_sub(end.length) as u64;
     }
@@ -215,14 +221,18 @@ impl<'a> Check<'a> {
             difference: None,
         };
         match state.head() {
-            Ok(head) => check.applied = head,
+            Ok(AppliedHead::Current(head)) => check.applied = head,
+            Ok(AppliedHead::Outdated(_)) => {
+                let what = "an earlier release wrote it".to_owned();
+                check.difference = Some(check.differs(ReadError::Damaged(what).into()));
+            }
             Err(fault) => check.difference = Some(check.differs(fault.into())),
         }
         Ok(check)
     }
 
-    fn take(&mut self, segment: &Segment, frame: &Frame<'_>) -> Result<(), OpenError> {
-        let settled = settle(segment, frame)?;
+    fn take(&mut self, segment: &Segment, frame: &Frame<'_>, offset: u64) -> Result<(), OpenError> {
+        let settled = settle(segment, frame, offset)?;
         if frame.sequence == self.applied.sequence && frame.chain != self.applied.chain {
             return Err(OpenError::Diverged(frame.sequence));
         }
@@ -238,7 +248,7 @@ impl<'a> Check<'a> {
     /// Looks the commit up in the database, or brings it there.
     fn follow(&mut self, settled: Settled) -> Result<(), ApplyError> {
         if settled.head.sequence <= self.applied.sequence {
-            return self.find_events(&settled);
+            return self.find_place(&settled);
         }
         self.waiting.push(settled);
         if self.waiting.len() >= REPLAYED_AT_ONCE {
@@ -247,14 +257,12 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    fn find_events(&self, settled: &Settled) -> Result<(), ApplyError> {
-        for (key, value) in settled.events()? {
-            let found = guarded(|| self.state.database.get(&key).map_err(unavailable))?;
-            if found.is_none_or(|found| found != value) {
-                let sequence = settled.head.sequence.0;
-                let what = format!("an event of commit {sequence} is missing or differs");
-                return Err(ReadError::Damaged(what).into());
-            }
+    fn find_place(&self, settled: &Settled) -> Result<(), ApplyError> {
+        let sequence = settled.head.sequence;
+        let found = self.state.commit(&settled.organization, sequence)?;
+        if found != Some(settled.place) {
+            let what = format!("the place of commit {} is missing or differs", sequence.0);
+            return Err(ReadError::Damaged(what).into());
         }
         Ok(())
     }
@@ -266,7 +274,9 @@ impl<'a> Check<'a> {
         if let Some(difference) = self.difference.take() {
             return Err(difference);
         }
-        if let Err(fault) = self.state.apply(&std::mem::take(&mut self.waiting)) {
+        let waiting = std::mem::take(&mut self.waiting);
+        let applied = self.state.apply(&waiting);
+        if let Err(fault) = applied.and_then(|()| self.state.learn_wakes()) {
             return Err(self.differs(fault));
         }
         let expected = std::mem::take(&mut self.expected);
@@ -295,14 +305,19 @@ type Hash = [u8; 32];
 
 /// What the database must hold.
 struct Expected {
-    /// What lies at the key of each record and each organization.
+    /// What lies at each key, but for answers and what belongs to them, and for the
+    /// places of commits.
     values: BTreeMap<Vec<u8>, Hash>,
+    /// The marks of organizations, which are written down once it is known when each wakes.
+    marks: BTreeMap<OrganizationId, OrganizationMark>,
     /// Remembered answers, and when each may be forgotten.
-    answers: BTreeMap<Vec<u8>, (Moment, Hash)>,
+    answers: BTreeMap<Vec<u8>, KeptAnswer>,
     /// How many answers there may be before expired ones are forgotten.
     answers_before_pruning: usize,
     /// The latest moment that any commit was decided at.
     latest: Moment,
+    /// How many commits there are.
+    commits: u64,
     /// How many events there are.
     events: u64,
 }
@@ -311,9 +326,11 @@ impl Default for Expected {
     fn default() -> Self {
         Self {
             values: BTreeMap::new(),
+            marks: BTreeMap::new(),
             answers: BTreeMap::new(),
             answers_before_pruning: ANSWERS_BEFORE_PRUNING,
             latest: Moment(i64::MIN),
+            commits: 0,
             events: 0,
         }
     }
@@ -321,44 +338,50 @@ impl Default for Expected {
 
 impl Expected {
     fn take(&mut self, settled: &Settled) {
-        settled
-            .writes
-            .steps()
-            .iter()
-            .for_each(|step| self.apply(step));
-        if let Some(step) = settled.mark_after() {
-            self.apply(&step);
+        let id = &settled.organization;
+        for step in settled.writes.steps() {
+            self.apply(id, step);
         }
+        if settled.writes.change_anything() {
+            match settled.mark() {
+                Some(mark) => self.marks.insert(id.clone(), mark),
+                None => self.marks.remove(id),
+            };
+        }
+        self.commits = self.commits.saturating_add(1);
         self.events = self.events.saturating_add(settled.writes.count_events());
         self.latest = self.latest.max(settled.at);
-        if let Some((digest, remembered)) = &settled.answer {
-            let sealed = KeptAnswer::seal(remembered).unwrap_or_default();
-            let kept = (remembered.expires_at, hash(&sealed));
-            self.answers.insert(keys::answer(digest), kept);
-        }
+        self.answers.extend(settled.kept_answer());
         if self.answers.len() > self.answers_before_pruning {
             let latest = self.latest;
-            self.answers
-                .retain(|_, (expires_at, _)| *expires_at > latest);
+            self.answers.retain(|_, kept| kept.expires_at > latest);
             self.answers_before_pruning = ANSWERS_BEFORE_PRUNING.max(2 * self.answers.len());
         }
     }
 
-    fn apply(&mut self, step: &Step) {
+    fn apply(&mut self, id: &OrganizationId, step: &Step) {
         match step {
-            Step::Put(key, value) => {
+            Step::Put {
+                key,
+                value,
+                membership,
+            } => {
                 self.values.insert(key.clone(), hash(value));
+                if let Some(membership) = membership {
+                    self.values.insert(membership.clone(), hash(&[]));
+                }
             }
-            Step::Delete(key) => {
+            Step::Delete { key, membership } => {
                 self.values.remove(key);
+                if let Some(membership) = membership {
+                    self.values.remove(membership);
+                }
             }
-            Step::DeleteAll(id) => {
-                for prefix in [keys::records(id), keys::all_waiting(id)] {
-                    let from_there = self.values.range(prefix.clone()..);
-                    let gone: Vec<_> = from_there
-                        .map(|(key, _)| key.clone())
-                        .take_while(|key| key.starts_with(&prefix))
-                        .collect();
+            Step::DeleteAll => {
+                let apart = keys::notifications(id);
+                for (start, end) in [keys::records(id), (apart.clone(), keys::end_of(apart))] {
+                    let there = self.values.range(start..end);
+                    let gone: Vec<_> = there.map(|(key, _)| key.clone()).collect();
                     for key in gone {
                         self.values.remove(&key);
                         if let Some(membership) = keys::membership_of_record(id, &key) {
@@ -370,59 +393,83 @@ impl Expected {
         }
     }
 
-    /// Counts what the database holds, which is all of this and nothing else.
-    fn compare(mut self, state: &State) -> Result<VerifyReport, ReadError> {
-        let mut counted = VerifyReport::default();
-        for pair in state.database.iter() {
-            let (key, value) = pair.map_err(unavailable)?;
-            match key.first() {
-                Some(&keys::RECORDS) => {
-                    self.expect(&key, &value)?;
-                    counted.records += 1;
-                }
-                Some(&(keys::MEMBERSHIPS | keys::WAITING)) => self.expect(&key, &value)?,
-                Some(&keys::ORGANIZATIONS) => {
-                    self.expect(&key, &value)?;
-                    counted.organizations += 1;
-                }
-                Some(&keys::EVENTS) => {
-                    state::read_event(&key, &value)?;
-                    counted.events += 1;
-                }
-                Some(&keys::ANSWERS) => self.expect_answer(&key, &value)?,
-                _ => state::verify(&key, &value)?,
+    /// Writes the marks down, and when their organizations wake.
+    fn settle_marks(&mut self, state: &State) -> Result<(), ReadError> {
+        for (id, mark) in std::mem::take(&mut self.marks) {
+            let wake = match mark.wake {
+                // What it is learnt from is compared as well.
+                Wake::Unknown => state.learn_wake(&id)?,
+                known => known,
+            };
+            let mark = OrganizationMark { wake, ..mark };
+            let bytes = mark.encode().map_err(|fault| differs(&fault.to_string()))?;
+            self.values.insert(keys::mark(&id), hash(&bytes));
+            if let Some(moment) = wake.moment() {
+                self.values.insert(keys::wake(moment, &id), hash(&[]));
             }
         }
+        Ok(())
+    }
+
+    /// Counts what the database holds, which is all of this and nothing else.
+    fn compare(mut self, state: &State) -> Result<VerifyReport, ReadError> {
+        self.settle_marks(state)?;
+        let mut counted = VerifyReport::default();
+        let mut commits = 0_u64;
+        let leaves = leaves::count(&state.database, |key, value| {
+            match keys::subject(key) {
+                Some(Subject::Record(..)) => {
+                    self.expect(key, value)?;
+                    counted.records += 1;
+                }
+                Some(Subject::Mark(_)) => {
+                    self.expect(key, value)?;
+                    counted.organizations += 1;
+                }
+                Some(Subject::Membership(..) | Subject::Wake(..)) => self.expect(key, value)?,
+                Some(Subject::Answer(..)) => self.expect_answer(key, value)?,
+                Some(Subject::Commit(..)) => commits += 1,
+                Some(Subject::Expiry(..)) | None => state::verify(key, value)?,
+            }
+            Ok(())
+        })?;
+        state.check_keys(leaves)?;
         if let Some(key) = self.values.keys().next() {
-            return Err(differs(&format!("{} is missing", named(key))));
+            return Err(differs(&format!("{} is missing", keys::named(key))));
         }
         let mut kept = self.answers.values();
-        if kept.any(|(expires_at, _)| *expires_at > self.latest) {
+        if kept.any(|kept| kept.expires_at > self.latest) {
             return Err(differs("a remembered answer is missing"));
         }
-        if counted.events != self.events {
-            let (found, expected) = (counted.events, self.events);
-            return Err(differs(&format!("{found} events instead of {expected}")));
+        if commits != self.commits {
+            let expected = self.commits;
+            return Err(differs(&format!(
+                "{commits} places of commits instead of {expected}"
+            )));
         }
+        counted.events = self.events;
         Ok(counted)
     }
 
     fn expect(&mut self, key: &[u8], value: &[u8]) -> Result<(), ReadError> {
         match self.values.remove(key) {
             Some(expected) if expected == hash(value) => Ok(()),
-            Some(_) => Err(differs(&format!("{} differs", named(key)))),
-            None => Err(differs(&format!("{} should not be there", named(key)))),
+            Some(_) => Err(differs(&format!("{} differs", keys::named(key)))),
+            None => {
+                let what = keys::named(key);
+                Err(differs(&format!("{what} should not be there")))
+            }
         }
     }
 
     /// An answer that may be forgotten may still be there.
     fn expect_answer(&mut self, key: &[u8], value: &[u8]) -> Result<(), ReadError> {
-        let expected = match self.answers.remove(key) {
-            Some((_, expected)) => expected == hash(value),
-            None => KeptAnswer::unseal(value)
-                .is_ok_and(|remembered| remembered.expires_at() <= self.latest),
+        let kept = KeptAnswer::decode(value).ok();
+        let right = match self.answers.remove(key) {
+            Some(expected) => kept == Some(expected),
+            None => kept.is_some_and(|kept| kept.expires_at <= self.latest),
         };
-        match expected {
+        match right {
             true => Ok(()),
             false => Err(differs("a remembered answer differs")),
         }
@@ -431,17 +478,6 @@ impl Expected {
 
 fn differs(what: &str) -> ReadError {
     ReadError::Damaged(what.to_owned())
-}
-
-/// What lies at a key of a record or an organization, for people.
-fn named(key: &[u8]) -> String {
-    let Some(owner) = keys::owner_of(key) else {
-        return "a value".to_owned();
-    };
-    match keys::record_kind(key) {
-        Some(kind) => format!("a {} of organization `{owner}`", kind.name()),
-        None => format!("the mark of organization `{owner}`"),
-    }
 }
 
 fn hash(bytes: &[u8]) -> Hash {

@@ -1,46 +1,45 @@
 //! The one thread that writes: group commit.
 //!
-//! It takes all commits that wait (up to [`MAX_GROUP`], and no more operations
-//! than one batch of sled holds), decides each against the state and those before
-//! it in the group, appends the accepted ones to the journal in one write, calls
-//! `fdatasync` once, applies them to sled, and then, one by one in the order of
-//! the history, publishes, moves the head and answers. Refusals wait for that
-//! too: they may rest on a commit of the same group, which must have happened
-//! when its consequences are told.
+//! It takes all commits that wait (up to [`MAX_GROUP`] and [`MAX_WEIGHT`]), decides each against the state and those before
+//! it in the group or on their way to sled, appends the accepted ones to the journal in
+//! one write and calls `fdatasync` once. What follows ([`finish`]) may happen while the
+//! next group is written. Refusals wait for that too: they may rest on a commit of the
+//! same group, which must have happened when its consequences are told.
 //!
 //! When the journal can't be trusted any more (a failed `fdatasync`, bytes that
 //! could not be taken back), the store stays open for reading and refuses every
-//! write until it is opened again. When sled fails after the journal has the
-//! commit, the commit is made: it is published and answered, and replayed at the
-//! next start; until then the store can't be read either.
+//! write until it is opened again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::Receiver;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
 
-use tokio::sync::oneshot;
-
-use super::apply::{MAX_BATCH, Settled, Writes, answer};
+use super::apply::{Settled, Writes};
+use super::finish::{Durable, Reply, finish};
 use super::frame::Frame;
 use super::history::History;
-use super::journal::{AppendError, Journal};
-use super::keys::{self, AnswerDigest};
-use super::marks::KeptAnswer;
+use super::journal::{AppendError, Appended, Journal};
+use super::keys::AnswerDigest;
+use super::marks::{CommitPlace, Wake};
 use super::place::free_bytes;
 use super::state::State;
 use crate::domain::identifiers::OrganizationId;
 use crate::domain::organization::{Moment, Version};
 use crate::store::record::link;
 use crate::store::{
-    CommitError, Head, Idempotency, OnCommit, ReadError, Remembered, Sequence, admission,
+    CommitError, Head, Idempotency, IdempotencyKey, OnCommit, ReadError, Remembered, Sequence,
+    admission,
 };
 
 /// The most commits in one group.
-const MAX_GROUP: usize = 64;
+const MAX_GROUP: usize = 256;
+
+/// How heavy a group may become, by [`Writes::weight`], before the next one begins.
+const MAX_WEIGHT: usize = 1024;
 
 /// What the thread is sent.
 pub(super) enum Message {
@@ -61,10 +60,12 @@ pub(super) struct Request {
     pub entry: Vec<u8>,
     pub writes: Writes,
     pub idempotency: Option<Idempotency>,
+    /// Names the request, if there is an answer to remember.
+    pub digest: Option<AnswerDigest>,
     /// The sealed answer to remember; empty if there is none.
     pub sealed_answer: Vec<u8>,
     pub on_commit: OnCommit,
-    pub reply: oneshot::Sender<Result<Sequence, CommitError>>,
+    pub reply: Reply,
 }
 
 /// What the writer shares with those who read.
@@ -77,6 +78,10 @@ pub(super) struct Shared {
     /// Why sled lags behind the history and can't be read.
     pub stale: OnceLock<String>,
     pub minimum_free: AtomicU64,
+    /// The last commit that sled has.
+    pub applied: AtomicU64,
+    /// How many commits were sent and are not answered yet.
+    pub under_way: AtomicUsize,
     pub checkpoint_due: AtomicBool,
     pub directory: File,
     /// Last, so that it is let go after everything else is closed.
@@ -92,6 +97,18 @@ pub(super) struct Writer {
     pub checkpoint_bytes: u64,
     /// Bytes appended since the last checkpoint.
     pub unchecked_bytes: u64,
+    /// Where durable groups go while others wait, and who finishes them there.
+    pub finisher: Option<(SyncSender<Durable>, JoinHandle<()>)>,
+    /// Groups on their way to sled, which does not know of their commits yet.
+    pub ahead: VecDeque<Ahead>,
+}
+
+/// What a group changed.
+#[derive(Default)]
+pub(super) struct Ahead {
+    end: Sequence,
+    versions: HashMap<OrganizationId, Option<Version>>,
+    answers: HashMap<AnswerDigest, Remembered>,
 }
 
 /// What becomes of a request.
@@ -105,8 +122,7 @@ enum Verdict {
 struct Group {
     frames: Vec<u8>,
     head: Head,
-    versions: HashMap<OrganizationId, Option<Version>>,
-    answers: HashMap<AnswerDigest, Remembered>,
+    changed: Ahead,
 }
 
 impl Shared {
@@ -115,18 +131,27 @@ impl Shared {
         *self.head.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn close(&self, why: String) {
+    /// Takes no more writes.
+    pub fn close(&self, why: String) {
         tracing::error!(why, "the store takes no more writes");
         let _ = self.closed.set(why);
     }
 
-    /// The answer remembered under a digest, wherever it is.
-    pub fn remembered(&self, digest: &AnswerDigest) -> Result<Option<Remembered>, ReadError> {
-        match self.state.answer(digest)? {
-            None => Ok(None),
-            Some(KeptAnswer::Whole(remembered)) => Ok(Some(*remembered)),
-            Some(KeptAnswer::InJournal { sequence, .. }) => self.history.answer(sequence).map(Some),
-        }
+    /// The answer remembered for a request.
+    pub fn remembered(
+        &self,
+        key: &IdempotencyKey,
+        digest: &AnswerDigest,
+    ) -> Result<Option<Remembered>, ReadError> {
+        let id = &key.organization;
+        let Some(kept) = self.state.answer(id, digest)? else {
+            return Ok(None);
+        };
+        let place = self.state.commit(id, kept.sequence)?.ok_or_else(|| {
+            let number = kept.sequence.0;
+            ReadError::Damaged(format!("the place of commit {number} of `{id}` is missing"))
+        })?;
+        self.history.answer(key, kept.sequence, &place).map(Some)
     }
 
     /// The error for writes, if none are taken any more.
@@ -143,21 +168,35 @@ impl Writer {
         let mut waiting = None;
         while let Some(message) = waiting.take().or_else(|| messages.recv().ok()) {
             let requests = gather(message, messages, &mut waiting);
+            // Another may have come meanwhile; then it should not have to wait for sled.
+            waiting = waiting.or_else(|| messages.try_recv().ok());
             if !requests.is_empty() {
-                self.serve(requests);
+                self.serve(requests, waiting.is_some());
             }
             let due = self.shared.checkpoint_due.swap(false, Ordering::Relaxed);
             if due || self.unchecked_bytes >= self.checkpoint_bytes {
                 self.checkpoint();
             }
         }
+        if let Some((groups, finisher)) = self.finisher.take() {
+            drop(groups);
+            if finisher.join().is_err() {
+                tracing::error!("a thread of the store panicked");
+            }
+        }
         self.checkpoint();
     }
 
-    fn serve(&mut self, mut requests: Vec<Request>) {
+    fn serve(&mut self, mut requests: Vec<Request>, others_wait: bool) {
         if let Some(refusal) = self.shared.refusal().or_else(|| self.full()) {
-            return refuse_all(requests, &refusal);
+            return self.refuse_all(requests, &refusal);
         }
+        let applied = Sequence(self.shared.applied.load(Ordering::Acquire));
+        while self.ahead.front().is_some_and(|ahead| ahead.end <= applied) {
+            self.ahead.pop_front();
+        }
+        // Also what was sent to the other thread must have been published before.
+        let alone = !others_wait && self.shared.head() == self.head;
         let mut group = Group {
             head: self.head,
             ..Group::default()
@@ -166,19 +205,40 @@ impl Writer {
             .iter_mut()
             .map(|request| self.decide(request, &mut group))
             .collect();
-        if let Err(refusal) = self.append(&group) {
-            return refuse_all(requests, &refusal);
+        let start = match self.append(&group) {
+            Ok(start) => start,
+            Err(refusal) => return self.refuse_all(requests, &refusal),
+        };
+        let durable = sort(requests, verdicts, start);
+        let sent = match self.finisher.as_ref().filter(|_| !alone) {
+            Some((groups, _)) => groups.send(durable).map_err(|unsent| unsent.0),
+            None => Err(durable),
+        };
+        match sent {
+            Ok(()) => {
+                group.changed.end = group.head.sequence;
+                self.ahead.push_back(group.changed);
+            }
+            Err(durable) => finish(&self.shared, durable),
         }
-        let (settled, answers) = sort(requests, verdicts);
-        if let Err(fault) = self.shared.state.apply(&settled) {
-            let _ = self.shared.stale.set(fault.to_string());
-            self.shared.close(format!("the database failed: {fault}"));
+    }
+
+    fn refuse_all(&self, requests: Vec<Request>, refusal: &CommitError) {
+        for request in requests {
+            let refusal = match refusal {
+                CommitError::Full => CommitError::Full,
+                CommitError::Unknown(why) => CommitError::Unknown(why.clone()),
+                CommitError::Unavailable(why) => CommitError::Unavailable(why.clone()),
+                other => CommitError::Unavailable(other.to_string()),
+            };
+            self.shared.under_way.fetch_sub(1, Ordering::Relaxed);
+            let _ = request.reply.send(Err(refusal));
         }
-        for (reply, outcome) in answers {
-            let answer = outcome.map(|(head, on_commit)| self.publish(head, on_commit));
-            // Whoever no longer waits for the answer has dropped its future.
-            let _ = reply.send(answer);
-        }
+    }
+
+    /// What was changed on the way to sled, the last first: by this group and by those before.
+    fn ahead<'a>(&'a self, group: &'a Group) -> impl Iterator<Item = &'a Ahead> {
+        std::iter::once(&group.changed).chain(self.ahead.iter().rev())
     }
 
     fn full(&self) -> Option<CommitError> {
@@ -199,20 +259,27 @@ impl Writer {
     fn admit(&self, request: &Request, group: &Group) -> Result<(), CommitError> {
         let state = &self.shared.state;
         let unreadable = |fault: ReadError| CommitError::Unavailable(fault.to_string());
-        let digest = request
-            .idempotency
-            .as_ref()
-            .map(|idempotency| keys::digest(&idempotency.key));
-        let remembered = match digest.map(|digest| (digest, group.answers.get(&digest))) {
-            None => None,
-            Some((_, Some(remembered))) => Some(remembered.clone()),
-            Some((digest, None)) => self.shared.remembered(&digest).map_err(unreadable)?,
+        let remembered = match (&request.idempotency, &request.digest) {
+            (Some(idempotency), Some(digest)) => match self
+                .ahead(group)
+                .find_map(|ahead| ahead.answers.get(digest))
+            {
+                Some(remembered) => Some(remembered.clone()),
+                None => {
+                    let remembered = self.shared.remembered(&idempotency.key, digest);
+                    remembered.map_err(unreadable)?
+                }
+            },
+            _ => None,
         };
         admission::recognise(request.at, remembered)?;
         if !request.writes.change_anything() {
             return Ok(());
         }
-        let current = match group.versions.get(&request.organization) {
+        let current = match self
+            .ahead(group)
+            .find_map(|ahead| ahead.versions.get(&request.organization))
+        {
             Some(version) => *version,
             None => {
                 let mark = state
@@ -224,12 +291,13 @@ impl Writer {
         admission::guard(request.expected, current)
     }
 
-    fn append(&mut self, group: &Group) -> Result<(), CommitError> {
+    /// Makes the frames of a group durable. Answers where in their segment they begin.
+    fn append(&mut self, group: &Group) -> Result<u64, CommitError> {
         if group.frames.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         match self.journal.append(&self.head, &group.frames) {
-            Ok(begun) => {
+            Ok(Appended { offset, begun }) => {
                 if let Some(segment) = begun {
                     self.shared.history.add(segment);
                 }
@@ -237,7 +305,7 @@ impl Writer {
                 self.unchecked_bytes = self
                     .unchecked_bytes
                     .saturating_add(group.frames.len() as u64);
-                Ok(())
+                Ok(offset)
             }
             Err(AppendError::Nothing(fault)) if is_full(&fault) => Err(CommitError::Full),
             Err(AppendError::Nothing(fault)) => Err(CommitError::Unavailable(fault.to_string())),
@@ -246,19 +314,6 @@ impl Writer {
                 Err(CommitError::Unknown(fault.to_string()))
             }
         }
-    }
-
-    fn publish(&self, head: Head, on_commit: OnCommit) -> Sequence {
-        // What publishes is foreign code: its panic is its own, the commit is made.
-        if catch_unwind(AssertUnwindSafe(|| on_commit(head.sequence))).is_err() {
-            tracing::error!(sequence = head.sequence.0, "publishing a commit panicked");
-        }
-        *self
-            .shared
-            .head
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = head;
-        head.sequence
     }
 
     /// Makes sled durable, so that little has to be replayed and lost history shows.
@@ -295,25 +350,33 @@ impl Group {
             entry: &request.entry,
             answer: &request.sealed_answer,
         };
-        frame.write(&mut self.frames);
+        let offset = self.frames.len() as u64;
+        let hash = frame.write(&mut self.frames);
         if request.writes.change_anything() {
             let exists = request.writes.exists_after();
-            self.versions.insert(
+            self.changed.versions.insert(
                 request.organization.clone(),
                 exists.then_some(request.version),
             );
         }
-        let answer = request
-            .idempotency
-            .as_ref()
-            .map(|kept| answer(kept, &self.head));
-        self.answers.extend(answer.clone());
+        let mut answer = None;
+        if let (Some(kept), Some(digest)) = (request.idempotency.take(), request.digest) {
+            answer = Some((digest, kept.expires_at));
+            let remembered = Remembered {
+                fingerprint: kept.fingerprint,
+                sequence: self.head.sequence,
+                outcome: kept.outcome,
+                expires_at: kept.expires_at,
+            };
+            self.changed.answers.insert(digest, remembered);
+        }
         Settled {
             head: self.head,
+            place: CommitPlace::new(offset, &hash),
             organization: request.organization.clone(),
             version: request.version,
             at: request.at,
-            wake_at: request.wake_at,
+            wake: Wake::At(request.wake_at),
             writes: std::mem::take(&mut request.writes),
             answer,
         }
@@ -332,7 +395,7 @@ fn gather(
     while let Some(message) = next {
         if let Message::Commit(request) = message {
             weight = weight.saturating_add(request.writes.weight());
-            if !requests.is_empty() && weight > MAX_BATCH {
+            if !requests.is_empty() && weight > MAX_WEIGHT {
                 *waiting = Some(Message::Commit(request));
                 return requests;
             }
@@ -347,37 +410,23 @@ fn gather(
     requests
 }
 
-type Reply = oneshot::Sender<Result<Sequence, CommitError>>;
-type Answer = (Reply, Result<(Head, OnCommit), CommitError>);
-
-/// What is applied, and what is then published and answered in this order.
-fn sort(requests: Vec<Request>, verdicts: Vec<Verdict>) -> (Vec<Settled>, Vec<Answer>) {
-    let mut settled = Vec::new();
-    let mut answers = Vec::new();
+/// What is applied, and what is then published and answered in this order. The frames
+/// of the group begin at `start`.
+fn sort(requests: Vec<Request>, verdicts: Vec<Verdict>, start: u64) -> Durable {
+    let mut durable = Durable::default();
     for (request, verdict) in requests.into_iter().zip(verdicts) {
         match verdict {
-            Verdict::Accepted(accepted) => {
-                answers.push((request.reply, Ok((accepted.head, request.on_commit))));
-                settled.push(*accepted);
+            Verdict::Accepted(mut accepted) => {
+                let place = &mut accepted.place;
+                place.offset = place.offset.saturating_add(start);
+                let published = (accepted.head, request.on_commit);
+                durable.answers.push((request.reply, Ok(published)));
+                durable.settled.push(*accepted);
             }
-            Verdict::Refused(refusal) => answers.push((request.reply, Err(refusal))),
+            Verdict::Refused(refusal) => durable.answers.push((request.reply, Err(refusal))),
         }
     }
-    (settled, answers)
-}
-
-fn refuse_all(requests: Vec<Request>, refusal: &CommitError) {
-    for request in requests {
-        let refusal = match refusal {
-            CommitError::Full => CommitError::Full,
-            CommitError::Unknown(why) => CommitError::Unknown(why.clone()),
-            other => CommitError::Unavailable(match other {
-                CommitError::Unavailable(why) => why.clone(),
-                other => other.to_string(),
-            }),
-        };
-        let _ = request.reply.send(Err(refusal));
-    }
+    durable
 }
 
 fn is_full(fault: &io::Error) -> bool {

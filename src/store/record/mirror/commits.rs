@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Bytes1, Change1, Entry1, Entry2, Event1, EventEntry1, EventSource1, Idempotency1, InvitedRow1,
-    Outcome1, Remembered1, borrowed, stored_moment,
+    Bytes1, Change1, Entry1, Entry2, Event1, EventSource1, Idempotency1, InvitedRow1, Outcome1,
+    Remembered1, borrowed, stored_moment,
 };
 use crate::domain::change::{InvitedRow, Outcome, RecordChange, RowRefusal};
 use crate::domain::identifiers::{
@@ -13,9 +13,7 @@ use crate::domain::identifiers::{
 };
 use crate::domain::organization::{Moment, Version};
 use crate::store::record::Entry;
-use crate::store::{
-    EventEntry, EventSource, HistoryEvent, Idempotency, IdempotencyKey, Remembered, Sequence,
-};
+use crate::store::{EventSource, HistoryEvent, Idempotency, IdempotencyKey, Remembered, Sequence};
 
 impl<'a> From<&'a RecordChange> for Change1<'a> {
     fn from(change: &'a RecordChange) -> Self {
@@ -215,28 +213,6 @@ impl From<Event1<'_>> for HistoryEvent {
                 .into_iter()
                 .map(|(name, value)| (name.into_owned(), value.into_owned()))
                 .collect(),
-        }
-    }
-}
-
-impl<'a> From<&'a EventEntry> for EventEntry1<'a> {
-    fn from(entry: &'a EventEntry) -> Self {
-        Self {
-            sequence: entry.sequence.0,
-            index: entry.index,
-            at: entry.at.0,
-            event: (&entry.event).into(),
-        }
-    }
-}
-
-impl From<EventEntry1<'_>> for EventEntry {
-    fn from(stored: EventEntry1<'_>) -> Self {
-        Self {
-            sequence: Sequence(stored.sequence),
-            index: stored.index,
-            at: Moment(stored.at),
-            event: stored.event.into(),
         }
     }
 }

@@ -442,14 +442,6 @@ mirrors! {
         details: Vec<(Text<'a>, Text<'a>)>,
     }
 
-    pub(super) struct EventEntry1<'a> {
-        sequence: u64,
-        index: u32,
-        at: i64,
-        #[serde(borrow)]
-        event: Event1<'a>,
-    }
-
     pub(super) struct Entry1<'a> {
         #[serde(borrow)]
         organization: Text<'a>,

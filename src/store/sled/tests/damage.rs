@@ -64,29 +64,28 @@ fn a_half_applied_large_commit_is_completed() {
 
     replace(before.path(), &directory.path().join("sled"));
     let big = organization("big");
-    let state = state::State::open(&directory.path().join("sled"), 1 << 20).unwrap();
     let mark = marks::OrganizationMark {
         version: Version(1),
         sequence: Sequence(2),
-        wake_at: None,
+        wake: marks::Wake::At(None),
         whole: false,
     };
-    state
-        .database
-        .insert(keys::organization(&big), mark.seal())
-        .unwrap();
-    for record in &records[1..300] {
-        let keys::Place::Record(key) = keys::place(&big, record) else {
-            panic!("checked before")
-        };
-        let value = admission::seal_put(record).unwrap().unwrap();
-        state.database.insert(key, value).unwrap();
-    }
+    meddle(directory.path(), |edit| {
+        edit.put(keys::mark(&big), mark.encode().unwrap()).unwrap();
+        for record in &records[1..300] {
+            let key = record_key(&big, record);
+            let membership = keys::membership_of_record(&big, &key).unwrap();
+            let value = admission::seal_put(record).unwrap().unwrap();
+            edit.put(key, value).unwrap();
+            edit.note(membership).unwrap();
+        }
+    });
+    let state = state::State::open(&directory.path().join("sled"), 1 << 20).unwrap();
     assert!(
         matches!(state.load(&big), Err(ReadError::Unavailable(_))),
         "half of it was shown"
     );
-    state.flush().unwrap();
+    assert!(matches!(state.mark(&big), Err(ReadError::Unavailable(_))));
     drop(state);
 
     assert_eq!(everything(&open(directory.path())), expected);
@@ -279,7 +278,7 @@ fn damage_to_old_history_shows_when_it_is_read_and_hinders_nothing_else() {
 }
 
 /// Rewrites commit `number` into another that is sealed and hashed as if it were right.
-fn falsify(path: &Path, number: u64) {
+pub(super) fn falsify(path: &Path, number: u64) {
     let bytes = fs::read(path).unwrap();
     let mut falsified = bytes[..journal::SEGMENT_HEADER_BYTES].to_vec();
     let mut rest = &bytes[journal::SEGMENT_HEADER_BYTES..];
@@ -378,17 +377,15 @@ fn a_commit_that_was_moved_or_repeated_breaks_the_chain() {
 fn damage_that_shows_while_the_database_catches_up_is_healed() {
     let directory = crashed(2, 4, &options());
     let whole = written(4, &options());
-    let state = state::State::open(&directory.path().join("sled"), 1 << 20).unwrap();
     let digest = keys::digest(&crate::store::samples::key("gone", "r"));
-    // An expired answer, which is looked at before it is forgotten.
-    let expired = keys::expiry(crate::domain::organization::Moment(0), &digest);
-    state.database.insert(expired, b"").unwrap();
-    state
-        .database
-        .insert(keys::answer(&digest), b"garbage")
-        .unwrap();
-    state.flush().unwrap();
-    drop(state);
+    let gone = organization("gone");
+    meddle(directory.path(), |edit| {
+        // An expired answer, which is looked at before it is forgotten.
+        let expired = keys::expiry(crate::domain::organization::Moment(0), &gone, &digest);
+        edit.note(expired).unwrap();
+        let answer = keys::answer(&gone, &digest);
+        edit.put(answer, b"garbage".to_vec()).unwrap();
+    });
     assert_eq!(
         everything(&open(directory.path())),
         everything(&open(whole.path()))
@@ -500,20 +497,18 @@ fn whatever_byte_of_the_database_is_damaged_the_state_comes_back() {
 #[test]
 fn a_damaged_record_is_not_shown_and_can_be_healed_at_the_next_start() {
     let directory = written(3, &options());
-    let expected = everything(&open(directory.path()));
     let o2 = organization("o2");
-    {
-        let state = state::State::open(&directory.path().join("sled"), 1 << 20).unwrap();
-        let keys::Place::Record(key) = keys::place(&o2, &put_member("owner", 1)) else {
-            panic!("checked before")
-        };
-        let mut value = state.database.get(&key).unwrap().unwrap().to_vec();
-        value[50] ^= 1;
-        state.database.insert(key, value).unwrap();
-        state.flush().unwrap();
-    }
+    meddle(directory.path(), |edit| {
+        edit.flip(&record_key(&o2, &put_member("owner", 1)), 50);
+    });
     {
         let store = open(directory.path());
+        match store.load(&o2) {
+            Err(ReadError::Damaged(why)) => assert!(why.contains("a member of"), "{why}"),
+            other => panic!("{other:?}"),
+        }
+        // What is written beside it does not make it look sound.
+        make(&store, commit("o2", Some(1), 2, vec![put_member("u", 2)])).unwrap();
         assert!(matches!(store.load(&o2), Err(ReadError::Damaged(_))));
         assert!(store.load(&organization("o1")).unwrap().is_some());
     }
@@ -521,10 +516,12 @@ fn a_damaged_record_is_not_shown_and_can_be_healed_at_the_next_start() {
         verification: Verification::EveryRecord,
         ..options()
     };
-    assert_eq!(
-        everything(&SledStore::open(directory.path(), checked).unwrap()),
-        expected
-    );
+    let healed = SledStore::open(directory.path(), checked).unwrap();
+    assert!(directory.path().join("sled.damaged-1").exists());
+    let whole = written(3, &options());
+    let store = open(whole.path());
+    make(&store, commit("o2", Some(1), 2, vec![put_member("u", 2)])).unwrap();
+    assert_eq!(everything(&healed), everything(&store));
 }
 
 #[test]
@@ -534,13 +531,10 @@ fn lost_history_is_not_healed_away_with_a_damaged_record() {
     copy(&directory.path().join("journal"), before.path());
     write(directory.path(), 4, 6, &options());
     replace(before.path(), &directory.path().join("journal"));
-    let state = state::State::open(&directory.path().join("sled"), 1 << 20).unwrap();
-    state
-        .database
-        .insert(keys::organization(&organization("o2")), b"garbage")
-        .unwrap();
-    state.flush().unwrap();
-    drop(state);
+    meddle(directory.path(), |edit| {
+        let mark = keys::mark(&organization("o2"));
+        edit.put(mark, b"garbage".to_vec()).unwrap();
+    });
     let checked = OpenOptions {
         verification: Verification::EveryRecord,
         ..options()
@@ -564,16 +558,13 @@ fn lost_history_is_not_healed_away_with_a_damaged_record() {
 fn a_record_in_the_place_of_another_is_not_shown() {
     let directory = written(2, &options());
     let o2 = organization("o2");
-    {
-        let state = state::State::open(&directory.path().join("sled"), 1 << 20).unwrap();
-        let keys::Place::Record(key) = keys::place(&o2, &put_member("someone", 1)) else {
-            panic!("checked before")
-        };
-        let value = admission::seal_put(&put_member("else", 1))
-            .unwrap()
+    let value = admission::seal_put(&put_member("else", 1))
+        .unwrap()
+        .unwrap();
+    meddle(directory.path(), |edit| {
+        edit.put(record_key(&o2, &put_member("someone", 1)), value)
             .unwrap();
-        state.database.insert(key, value).unwrap();
-    }
+    });
     assert!(matches!(
         open(directory.path()).load(&o2),
         Err(ReadError::Damaged(_))

@@ -168,24 +168,69 @@ fn a_large_commit_that_is_half_applied_is_not_shown_and_is_completed_at_the_next
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
     make(&store, create("big")).unwrap();
-    let members = (0..700)
+    let members = (0..3_000)
         .map(|user| put_member(&format!("u{user}"), 2))
         .collect();
-    // One batch for what has expired, one with the first part.
-    *store.shared.state.faults.batches.lock().unwrap() = Some(2);
-    make(&store, commit("big", Some(1), 2, members)).unwrap();
+    // One batch with the first part.
+    *store.shared.state.faults.batches.lock().unwrap() = Some(1);
+    let mut large = commit("big", Some(1), 2, members);
+    large.events.extend(vec![large.events[0].clone(); 300]);
+    make(&store, large).unwrap();
     let big = organization("big");
-    assert!(
-        store.shared.state.database.len() > 250,
-        "nothing was applied"
-    );
+    let members = |subject: &keys::Subject| matches!(subject, keys::Subject::Membership(..));
+    let applied = entries(&store);
+    let applied = applied
+        .iter()
+        .filter(|(subject, _)| members(subject))
+        .count();
+    assert!(applied > 250 && applied < 3_000, "{applied} were applied");
+    assert!(matches!(
+        store.shared.state.mark(&big),
+        Err(ReadError::Unavailable(_))
+    ));
+    let told = store.shared.state.commits(&big, Sequence(9), 9).unwrap();
+    assert_eq!(told.len(), 1, "events of half a commit are shown");
     assert!(matches!(
         store.shared.state.load(&big),
         Err(ReadError::Unavailable(_))
     ));
     drop(store);
-    let (loaded, sequence) = open(directory.path()).load(&big).unwrap().unwrap();
-    assert_eq!((loaded.members.len(), sequence), (701, Sequence(2)));
+    let half = verify_directory(directory.path(), &std::env::temp_dir()).unwrap();
+    assert_eq!((half.events, half.unapplied), (302, 1));
+    let store = open(directory.path());
+    let (loaded, sequence) = store.load(&big).unwrap().unwrap();
+    assert_eq!((loaded.members.len(), sequence), (3_001, Sequence(2)));
+    assert_eq!(store.events(&big, None, 9_999).unwrap().len(), 302);
+    let user = crate::domain::identifiers::UserId::new("u2999");
+    assert_eq!(store.memberships(&user, None, 9).unwrap(), [big]);
+}
+
+#[test]
+fn no_batch_is_large_whatever_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let mut records = vec![put_profile("big", "big", 1)];
+    records.extend((0..5_000).map(|user| put_member(&format!("u{user}"), 1)));
+    make(&store, commit("big", None, 1, records)).unwrap();
+    // One here and one there, so that each goes to another leaf.
+    let scattered = (0..5_000).step_by(16);
+    let scattered = scattered.map(|user| put_member(&format!("u{user}"), 2));
+    make(&store, commit("big", Some(1), 2, scattered.collect())).unwrap();
+    let futures: Vec<_> = (0..300)
+        .map(|number| {
+            let id = format!("{number:0>100}");
+            let mut next = create(&id);
+            next.idempotency = Some(idempotency(&id, "r", 2_000));
+            store.commit(next)
+        })
+        .collect();
+    assert!(futures.into_iter().map(wait).all(|made| made.is_ok()));
+    let mut later = commit("big", Some(2), 3, vec![RecordChange::DeleteOrganization]);
+    later.at = Moment(3_000);
+    make(&store, later).unwrap();
+    let largest = store.shared.state.faults.largest.load(Ordering::SeqCst);
+    assert!((100..=255).contains(&largest), "{largest}");
+    assert!(store.load(&organization("big")).unwrap().is_none());
 }
 
 #[test]
@@ -217,7 +262,7 @@ fn a_data_directory_that_was_removed_is_noticed_at_the_next_checkpoint() {
 fn more_commits_than_may_wait_are_refused_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let narrow = OpenOptions {
-        queue: 2,
+        queue: 3,
         checkpoint_interval: Duration::MAX,
         ..options()
     };
@@ -274,9 +319,18 @@ fn expired_answers_are_forgotten_in_time() {
         make(&store, next).unwrap();
     }
     let kept = |store: &SledStore| {
-        let database = &store.shared.state.database;
-        let answers = database.scan_prefix([keys::ANSWERS]).count();
-        assert_eq!(database.scan_prefix([keys::EXPIRIES]).count(), answers);
+        let entries = entries(store);
+        let answer = |subject: &keys::Subject| matches!(subject, keys::Subject::Answer(..));
+        let expiry = |subject: &keys::Subject| matches!(subject, keys::Subject::Expiry(..));
+        let answers = entries
+            .iter()
+            .filter(|(subject, _)| answer(subject))
+            .count();
+        let expiries = entries
+            .iter()
+            .filter(|(subject, _)| expiry(subject))
+            .count();
+        assert_eq!(answers, expiries);
         answers
     };
     assert_eq!(kept(&store), 40);

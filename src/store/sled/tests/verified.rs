@@ -38,17 +38,14 @@ fn assert_differs(directory: &Path, words: &str) {
     }
 }
 
-/// Changes the closed database of a store.
-fn meddle(directory: &Path, change: impl FnOnce(&::sled::Db)) {
-    let state = state::State::open(&directory.join("sled"), 1 << 20).unwrap();
-    change(&state.database);
-    state.flush().unwrap();
-}
-
 /// Some of everything: 12 commits that create, one each that adds, deletes and refuses.
+/// Something ends in the twelfth by itself.
 fn varied() -> TempDir {
-    let directory = written(12, &options());
+    let directory = written(11, &options());
     let store = open(directory.path());
+    let mut waking = create("o4b");
+    waking.wake_at = Some(Moment(77));
+    make(&store, waking).unwrap();
     let joined = vec![put_member("u", 2)];
     make(&store, commit("o1", Some(1), 2, joined)).unwrap();
     let left = vec![RecordChange::DeleteOrganization];
@@ -190,51 +187,42 @@ fn what_a_crash_leaves_behind_is_no_fault() {
 #[test]
 fn every_difference_of_the_database_is_found() {
     let sound = varied();
-    let (o1, nowhere) = (organization("o1"), organization("nowhere"));
-    let keys::Place::Record(member) = keys::place(&o1, &put_member("u", 1)) else {
-        panic!("checked before")
-    };
-    let keys::Place::Record(other) = keys::place(&o1, &put_member("v", 1)) else {
-        panic!("checked before")
-    };
-    let mark = keys::organization(&o1);
-    let (event, second) = (
-        keys::event(&nowhere, Sequence(15), 0),
-        keys::event(&nowhere, Sequence(15), 1),
-    );
-    let answer = keys::answer(&keys::digest(&key("o1", "r")));
+    let o1 = organization("o1");
+    let member = record_key(&o1, &put_member("u", 1));
+    let other = record_key(&o1, &put_member("v", 1));
+    let mark = keys::mark(&o1);
+    let place = keys::commit(&organization("nowhere"), Sequence(15));
+    let elsewhere = keys::commit(&organization("o3"), Sequence(15));
+    let answer = keys::answer(&o1, &keys::digest(&key("o1", "r")));
+    let membership = keys::membership_of_record(&o1, &member).unwrap();
+    let stranger = keys::membership_of_record(&o1, &other).unwrap();
+    let wake = keys::wake(Moment(1), &o1);
+    let waits = keys::wake(Moment(77), &organization("o4b"));
     let value = admission::seal_put(&put_member("u", 3)).unwrap().unwrap();
     let forged = admission::seal_put(&put_member("v", 1)).unwrap().unwrap();
-    type Meddling = Box<dyn Fn(&::sled::Db)>;
+    let waiting = samples::put_notification("n");
+    let notification = record_key(&o1, &waiting);
+    let waiting = admission::seal_put(&waiting).unwrap().unwrap();
+    type Meddling = Box<dyn Fn(&mut edit::Edit<'_>)>;
     let remove = |key: &[u8]| -> Meddling {
         let key = key.to_vec();
-        Box::new(move |database| {
-            database.remove(&key).unwrap().unwrap();
-        })
+        Box::new(move |edit| assert!(edit.remove(&key).unwrap()))
     };
     let insert = |key: &[u8], value: &[u8]| -> Meddling {
         let (key, value) = (key.to_vec(), value.to_vec());
-        Box::new(move |database| {
-            database.insert(&key, value.clone()).unwrap();
+        Box::new(move |edit| {
+            edit.put(key.clone(), value.clone()).unwrap();
         })
     };
-    let swapped: Meddling = {
-        let (event, second) = (event.clone(), second.clone());
-        Box::new(move |database| {
-            let (left, right) = (
-                database.get(&event).unwrap().unwrap(),
-                database.get(&second).unwrap().unwrap(),
-            );
-            database.insert(&event, right).unwrap();
-            database.insert(&second, left).unwrap();
-        })
+    let flip = |key: &[u8]| -> Meddling {
+        let key = key.to_vec();
+        Box::new(move |edit| edit.flip(&key, 3))
     };
     let copied: Meddling = {
-        let event = event.clone();
-        Box::new(move |database| {
-            let value = database.get(&event).unwrap().unwrap();
-            let elsewhere = keys::event(&organization("o3"), Sequence(15), 0);
-            database.insert(elsewhere, value).unwrap();
+        let place = place.clone();
+        Box::new(move |edit| {
+            let value = edit.get(&place).unwrap().unwrap().to_vec();
+            edit.put(elsewhere.clone(), value).unwrap();
         })
     };
     let cases = [
@@ -247,15 +235,21 @@ fn every_difference_of_the_database_is_found() {
             insert(&member, b"garbage"),
             "a member of organization `o1` differs",
         ),
+        (flip(&member), "a member of organization `o1` is not what"),
         (insert(&other, &forged), "should not be there"),
+        (insert(&notification, &waiting), "should not be there"),
         (remove(&mark), "the mark of organization `o1` is missing"),
-        (remove(&event), "an event of commit 15"),
-        (swapped, "an event of commit 15"),
-        (copied, "315 events instead of 314"),
-        (insert(&second, b"garbage"), "an event of commit 15"),
+        (flip(&mark), "the mark of organization `o1` is not what"),
+        (remove(&membership), "the membership of `u` in"),
+        (insert(&stranger, b""), "the membership of `v` in"),
+        (insert(&wake, b""), "the wake of organization `o1` should"),
+        (remove(&waits), "the wake of organization `o4b` is missing"),
+        (remove(&place), "the place of commit 15"),
+        (flip(&place), "the place of commit 15"),
+        (insert(&place, b"garbage"), "the place of commit 15"),
+        (copied, "16 places of commits instead of 15"),
         (remove(&answer), "a remembered answer is missing"),
         (insert(&answer, b"garbage"), "a remembered answer differs"),
-        (insert(keys::HEAD, b"garbage"), "head"),
         (insert(b"\x77", b"garbage"), "nobody wrote"),
     ];
     for (change, words) in cases {
@@ -263,6 +257,43 @@ fn every_difference_of_the_database_is_found() {
         copy(sound.path(), directory.path());
         meddle(directory.path(), change);
         assert_differs(directory.path(), words);
+    }
+    type Breaking = Box<dyn Fn(&::sled::Db)>;
+    let breaks = |key: &[u8], value: &[u8]| -> Breaking {
+        let (key, value) = (key.to_vec(), value.to_vec());
+        Box::new(move |database| {
+            database.insert(&key, value.clone()).unwrap();
+        })
+    };
+    let lost: Breaking = Box::new(|database| {
+        let last = database.iter().keys().next_back().unwrap().unwrap();
+        database.remove(last).unwrap();
+    });
+    let cases = [
+        (breaks(keys::HEAD, b"garbage"), "head"),
+        (breaks(b"\x77", b"garbage"), "nobody wrote"),
+        (
+            breaks(b"\x01\x77", &leaf::Leaf::default().encode()),
+            "nobody wrote",
+        ),
+        (breaks(b"\x01", b"garbage"), "the leaf that begins"),
+        (lost, "missing"),
+    ];
+    for (change, words) in cases {
+        let directory = tempfile::tempdir().unwrap();
+        copy(sound.path(), directory.path());
+        let state = state::State::open(&directory.path().join("sled"), 1 << 20).unwrap();
+        change(&state.database);
+        state.flush().unwrap();
+        drop(state);
+        assert_differs(directory.path(), words);
+        let checked = OpenOptions {
+            verification: Verification::EveryRecord,
+            ..options()
+        };
+        SledStore::open(directory.path(), checked).unwrap();
+        assert!(directory.path().join("sled.damaged-1").exists(), "{words}");
+        verify(directory.path()).unwrap();
     }
 }
 
@@ -336,8 +367,8 @@ fn an_answer_that_is_only_in_the_journal_survives_a_lost_database() {
         }
         make(&store, bulk).unwrap();
         let digest = keys::digest(&key("o1", "bulk"));
-        let kept = store.shared.state.answer(&digest).unwrap();
-        assert!(matches!(kept, Some(marks::KeptAnswer::InJournal { .. })));
+        let kept = store.shared.state.answer(&organization("o1"), &digest);
+        assert!(kept.unwrap().is_some());
     }
     write(directory.path(), 4, 6, &options());
     verify(directory.path()).unwrap();
@@ -364,48 +395,63 @@ fn the_events_of_a_deleted_database_are_made_anew_from_the_journal() {
 }
 
 #[test]
-fn a_damaged_event_is_not_shown_and_can_be_healed_at_the_next_start() {
+fn a_damaged_place_of_events_is_not_used_and_can_be_healed_at_the_next_start() {
     let directory = varied();
     let expected = everything(&open(directory.path()));
     let o1 = organization("o1");
-    meddle(directory.path(), |database| {
-        let key = keys::event(&o1, Sequence(1), 0);
-        let mut value = database.get(&key).unwrap().unwrap().to_vec();
-        value[50] ^= 1;
-        database.insert(key, value).unwrap();
-    });
-    {
+    let first = keys::commit(&o1, Sequence(1));
+    let wrong = marks::CommitPlace {
+        offset: 90,
+        hash: [0; 8],
+    };
+    for flipped in [true, false] {
+        meddle(directory.path(), |edit| match flipped {
+            true => edit.flip(&first, 1),
+            false => drop(edit.put(first.clone(), wrong.encode().unwrap()).unwrap()),
+        });
+        {
+            let store = open(directory.path());
+            assert!(matches!(
+                store.events(&o1, None, 9),
+                Err(ReadError::Damaged(_))
+            ));
+            assert_eq!(store.events(&o1, None, 1).unwrap().len(), 1);
+        }
+        if flipped {
+            let checked = OpenOptions {
+                verification: Verification::EveryRecord,
+                ..options()
+            };
+            let healed = SledStore::open(directory.path(), checked).unwrap();
+            assert_eq!(everything(&healed), expected);
+        } else {
+            assert_differs(directory.path(), "the place of commit 1");
+        }
+    }
+}
+
+#[test]
+fn events_of_a_damaged_or_rewritten_journal_are_not_shown() {
+    for falsified in [false, true] {
+        let directory = varied();
+        let first = &journal::segments(&directory.path().join("journal")).unwrap()[0];
+        if falsified {
+            super::damage::falsify(&first.path, 1);
+        } else {
+            flip(&first.path, 300);
+        }
         let store = open(directory.path());
+        let o1 = organization("o1");
         assert!(matches!(
             store.events(&o1, None, 9),
             Err(ReadError::Damaged(_))
         ));
         assert_eq!(store.events(&o1, None, 1).unwrap().len(), 1);
+        assert!(matches!(
+            store.remembered(&key("o1", "r")),
+            Err(ReadError::Damaged(_))
+        ));
     }
-    let checked = OpenOptions {
-        verification: Verification::EveryRecord,
-        ..options()
-    };
-    let healed = SledStore::open(directory.path(), checked).unwrap();
-    assert_eq!(everything(&healed), expected);
-}
-
-#[test]
-fn events_that_are_half_applied_are_not_shown_and_are_completed_at_the_next_start() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = open(directory.path());
-    make(&store, events_only("a", None, 0, 1)).unwrap();
-    // One batch for what has expired, one with the first part.
-    *store.shared.state.faults.batches.lock().unwrap() = Some(2);
-    make(&store, events_only("a", None, 0, 1_000)).unwrap();
-    let a = organization("a");
-    assert!(store.shared.state.database.len() > 250);
-    assert_eq!(store.shared.state.events(&a, None, 9).unwrap().len(), 1);
-    drop(store);
-    let half = verify(directory.path()).unwrap();
-    assert_eq!((half.events, half.unapplied), (1_001, 1));
-    let store = open(directory.path());
-    assert_eq!(store.events(&a, None, 9_999).unwrap().len(), 1_001);
 }
 
 #[test]
