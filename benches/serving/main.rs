@@ -15,6 +15,8 @@
     reason = "a benchmark measures time and stops where it fails"
 )]
 
+#[path = "../fixtures/mod.rs"]
+mod fixtures;
 mod load;
 mod noop;
 mod organizations;

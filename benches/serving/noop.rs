@@ -78,9 +78,13 @@ impl Daemon {
         ] {
             runtime.block_on(organizations::populate(&*store, catalog.catalog(), size));
         }
-        let application =
-            Application::start(catalogs, store, Arc::new(SystemWorld), Links::new(&[0; 32]))
-                .expect("an application");
+        let application = Application::start(
+            catalogs,
+            store,
+            Arc::new(SystemWorld),
+            Links::new(&[0; 32]),
+            usize::MAX,
+        );
         let socket = directory.path().join("bench.sock");
         let (listener, unix) = runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -207,7 +207,7 @@ async fn r_06_whatever_record_comes_to_name_what_is_not_there_is_told_of_at_once
     };
     crate::tokens::create(&daemon, scoped).await;
 
-    for change in damaging(&daemon) {
+    for change in damaging(&daemon).await {
         assert_eq!(integrity(&daemon).await, ServingStatus::Serving);
         past_every_rule(&daemon, ACME, vec![change.damage.clone()]).await;
         assert_eq!(
@@ -234,7 +234,7 @@ struct Damaging {
 }
 
 /// Every way in which a sound organization can be made to name what is not there.
-fn damaging(daemon: &Daemon) -> Vec<Damaging> {
+async fn damaging(daemon: &Daemon) -> Vec<Damaging> {
     let snapshot = daemon
         .application
         .find(ACME)
