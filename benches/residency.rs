@@ -179,7 +179,7 @@ fn member(number: usize, place: usize) -> Member {
 }
 
 fn is_operator(place: usize) -> bool {
-    place % 3 == 0
+    place.is_multiple_of(3)
 }
 
 async fn measure(directory: &Path, organizations: usize) {

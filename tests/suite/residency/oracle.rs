@@ -113,7 +113,7 @@ async fn read(application: &Application, id: &str, known: &Known) {
     let is_there = known.is_there.load(Ordering::SeqCst);
     let floor = known.revision.load(Ordering::SeqCst);
     let found = application.find(id).await;
-    let is_certain = step % 2 == 0 && known.step.load(Ordering::SeqCst) == step;
+    let is_certain = step.is_multiple_of(2) && known.step.load(Ordering::SeqCst) == step;
     match found {
         Ok(snapshot) => {
             // An organization that was deleted meanwhile is as old as it was.
