@@ -117,8 +117,8 @@ async fn a_damaged_record_is_made_anew_from_the_journal_at_the_next_start() {
     let daemon = Daemon::start_with(directory.path(), &["--example"]);
     let before = listed(&daemon).await;
     daemon.stop();
-    let damaged = damage_members(&directory.path().join("sled"));
-    assert!(damaged > 10, "{damaged} records of members");
+    let damaged = damage_records(&directory.path().join("sled"));
+    assert!(damaged > 50, "{damaged} bytes of records");
 
     let daemon = Daemon::start(directory.path());
     assert_eq!(listed(&daemon).await, before);
@@ -144,22 +144,20 @@ async fn listed(daemon: &Daemon) -> Vec<v1::Member> {
         .members
 }
 
-/// Changes the last byte of every record of a member in a closed database.
-fn damage_members(database: &Path) -> usize {
-    const RECORDS: u8 = 2;
+/// Changes a bit every few bytes wherever the closed database keeps records, and answers
+/// how many.
+fn damage_records(database: &Path) -> usize {
+    const LEAVES: u8 = 1;
     let database = sled::open(database).expect("the database opens");
     let mut damaged = 0;
-    for name in database.tree_names() {
-        let tree = database.open_tree(name).expect("a tree");
-        for record in tree.scan_prefix([RECORDS]) {
-            let (key, value) = record.expect("a record");
-            let mut value = value.to_vec();
-            if let Some(last) = value.last_mut() {
-                *last ^= 1;
-            }
-            tree.insert(key, value).expect("it is written");
+    for leaf in database.scan_prefix([LEAVES]) {
+        let (key, value) = leaf.expect("a leaf");
+        let mut value = value.to_vec();
+        for byte in value.iter_mut().skip(60).step_by(60) {
+            *byte ^= 1;
             damaged += 1;
         }
+        database.insert(key, value).expect("it is written");
     }
     database.flush().expect("it is flushed");
     damaged
