@@ -117,8 +117,8 @@ async fn a_damaged_record_is_told_of_and_made_anew_from_the_journal_at_the_next_
     let daemon = Daemon::start_with(directory.path(), &["--example"]);
     let before = listed(&daemon).await;
     daemon.stop();
-    let damaged = damage_members(&directory.path().join("sled"));
-    assert!(damaged > 10, "{damaged} records of members");
+    let damaged = damage_names(&directory.path().join("sled"));
+    assert!(damaged >= 5, "{damaged} names");
 
     let daemon = Daemon::start(directory.path());
     let refused = list(&daemon).await.expect_err("it is damaged");
@@ -154,22 +154,23 @@ async fn list(daemon: &Daemon) -> Result<Vec<v1::Member>, Status> {
     answer.map(|answer| answer.into_inner().members)
 }
 
-/// Changes the last byte of every record of a member in a closed database.
-fn damage_members(database: &Path) -> usize {
-    const RECORDS: u8 = 2;
+/// Changes a bit in the names of all examples, wherever the closed database keeps them,
+/// and answers how many it found.
+fn damage_names(database: &Path) -> usize {
+    const LEAVES: u8 = 1;
+    const NAME: &[u8] = b" example";
     let database = sled::open(database).expect("the database opens");
     let mut damaged = 0;
-    for name in database.tree_names() {
-        let tree = database.open_tree(name).expect("a tree");
-        for record in tree.scan_prefix([RECORDS]) {
-            let (key, value) = record.expect("a record");
-            let mut value = value.to_vec();
-            if let Some(last) = value.last_mut() {
-                *last ^= 1;
+    for leaf in database.scan_prefix([LEAVES]) {
+        let (key, value) = leaf.expect("a leaf");
+        let mut changed = value.to_vec();
+        for at in 0..value.len().saturating_sub(NAME.len()) {
+            if value[at..].starts_with(NAME) {
+                changed[at + 1] ^= 1;
+                damaged += 1;
             }
-            tree.insert(key, value).expect("it is written");
-            damaged += 1;
         }
+        database.insert(key, changed).expect("it is written");
     }
     database.flush().expect("it is flushed");
     damaged

@@ -278,6 +278,50 @@ fn more_commits_than_may_wait_are_refused_at_once() {
 }
 
 #[test]
+fn decisions_see_commits_that_are_on_their_way_to_sled() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    make(&store, create("a")).unwrap();
+    // More than one group takes, so that it is not the writer who finishes the first.
+    let (release, held) = hold(&store, "held");
+    let (finish, finishing) = mpsc::channel::<()>();
+    let mut blocking = create("blocking");
+    blocking.on_commit = Box::new(move |_| {
+        let _ = finishing.recv();
+    });
+    let mut waiting = vec![store.commit(blocking)];
+    waiting.extend((0..300).map(|number| store.commit(create(&format!("o{number}")))));
+    let mut second = commit("a", Some(1), 2, vec![put_member("u", 2)]);
+    second.idempotency = Some(idempotency("a", "r", 5_000));
+    let second = store.commit(second);
+    drop(release);
+    wait(held).unwrap();
+
+    let mut again = commit("a", Some(1), 2, vec![put_member("u", 2)]);
+    again.idempotency = Some(idempotency("a", "r", 5_000));
+    let again = store.commit(again);
+    let rival = store.commit(commit("a", Some(1), 2, vec![put_member("v", 2)]));
+    let third = store.commit(commit("a", Some(2), 3, vec![put_member("v", 3)]));
+    let (release, last) = hold(&store, "last");
+    let (version, _) = store.mark(&organization("a")).unwrap().unwrap();
+    assert_eq!(version.0, 1, "sled has what should be on its way");
+    drop(release);
+    drop(finish);
+
+    assert!(waiting.into_iter().map(wait).all(|made| made.is_ok()));
+    let made = wait(second).unwrap();
+    match wait(again) {
+        Err(CommitError::AlreadyDone(first)) => assert_eq!(first.sequence, made),
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(wait(rival), Err(CommitError::Conflict)));
+    wait(third).unwrap();
+    wait(last).unwrap();
+    let (loaded, _) = store.load(&organization("a")).unwrap().unwrap();
+    assert_eq!((loaded.version.0, loaded.members.len()), (3, 3));
+}
+
+#[test]
 fn a_store_is_dropped_only_after_what_waits_is_made() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
