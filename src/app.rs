@@ -24,7 +24,7 @@ use crate::delivery::smtp::MailerError;
 use crate::delivery::webhook::WebhookError;
 use crate::delivery::{Courier, Mailer, Webhook, worker};
 use crate::domain::Catalog;
-use crate::engine::{CatalogError, CompiledCatalog};
+use crate::engine::{CatalogError, CompiledCatalog, OfferedCatalog};
 use crate::store::Store;
 use crate::store::sled::{OpenError, OpenOptions};
 use crate::transport::caller::Authenticator;
@@ -154,7 +154,7 @@ impl App {
             })?;
         let world: Arc<dyn World> = Arc::new(SystemWorld);
         let courier = courier(&settings)?;
-        let compiled = compiled_catalogs(&settings.catalogs)?;
+        let offered = offered_catalogs(&settings.catalogs)?;
         let budget = MemoryBudget::of_mib(settings.memory_budget_mib);
         let options = OpenOptions {
             cache_bytes: budget.store_cache(),
@@ -168,7 +168,7 @@ impl App {
         let (key, key_is_new) = operator_key(&directory, &*world)?;
         let links = Links::new(&signing_key(&directory, &*store, &*world)?);
         let share = budget.organizations();
-        let application = Application::start(compiled, store, world, links, share)
+        let application = Application::start(offered, store, world, links, share)
             .with_link_template(settings.link_template.clone())
             .with_alarm(doubt::alarm(directory.clone()));
         let application = Arc::new(application);
@@ -319,9 +319,36 @@ async fn sweep(application: Weak<Application>) {
     }
 }
 
+/// The catalogs that come with Roster, which are known to compile, to be compiled when
+/// they are needed; and those in the folders, compiled.
+pub fn offered_catalogs(folders: &[PathBuf]) -> Result<Vec<OfferedCatalog>, AppError> {
+    let base = Arc::new(catalogs::base_rules());
+    let embedded = catalogs::embedded().map_err(AppError::Catalog)?;
+    let shipped = embedded.len();
+    let all = all_catalogs(embedded, folders)?.into_iter().map(Arc::new);
+    let offered: Vec<OfferedCatalog> = all
+        .map(|catalog| OfferedCatalog::new(catalog, Arc::clone(&base)))
+        .collect();
+    for own in offered.iter().skip(shipped) {
+        own.compiled().map_err(|problem| AppError::Cedar {
+            catalog: own.catalog().id.to_string(),
+            problem,
+        })?;
+    }
+    Ok(offered)
+}
+
 /// The catalogs that come with Roster and those in the folders, compiled.
 pub fn compiled_catalogs(folders: &[PathBuf]) -> Result<Vec<Arc<CompiledCatalog>>, AppError> {
-    let mut all: Vec<Catalog> = catalogs::embedded().map_err(AppError::Catalog)?;
+    let embedded = catalogs::embedded().map_err(AppError::Catalog)?;
+    all_catalogs(embedded, folders)?
+        .into_iter()
+        .map(|catalog| compiled(catalog).map(Arc::new))
+        .collect()
+}
+
+/// These catalogs and those in the folders; no two of one name.
+fn all_catalogs(mut all: Vec<Catalog>, folders: &[PathBuf]) -> Result<Vec<Catalog>, AppError> {
     let base = catalogs::base().map_err(AppError::Catalog)?;
     for folder in folders {
         let catalog = catalogs::load_folder(&base, folder).map_err(AppError::Catalog)?;
@@ -330,9 +357,7 @@ pub fn compiled_catalogs(folders: &[PathBuf]) -> Result<Vec<Arc<CompiledCatalog>
         }
         all.push(catalog);
     }
-    all.into_iter()
-        .map(|catalog| compiled(catalog).map(Arc::new))
-        .collect()
+    Ok(all)
 }
 
 /// One catalog, compiled with the rules that all share.

@@ -39,7 +39,7 @@ pub use listing::{Page, PageRequest};
 pub use mutate::{Request, Written};
 pub use tokens::{Secret, TokenCheck, TokenChecked};
 
-use crate::engine::CompiledCatalog;
+use crate::engine::OfferedCatalog;
 use crate::store::Store;
 use crate::world::World;
 use expiry::Resting;
@@ -71,7 +71,7 @@ impl Application {
     /// On a store, of which nothing is read yet. Links are made and recognised with
     /// `links`; organizations in memory weigh at most `budget` bytes.
     pub fn start(
-        catalogs: Vec<Arc<CompiledCatalog>>,
+        catalogs: Vec<impl Into<OfferedCatalog>>,
         store: Arc<dyn Store>,
         world: Arc<dyn World>,
         links: Links,
@@ -79,7 +79,8 @@ impl Application {
     ) -> Self {
         let catalogs = catalogs
             .into_iter()
-            .map(|catalog| (catalog.catalog().id.clone(), catalog))
+            .map(Into::into)
+            .map(|offered: OfferedCatalog| (offered.catalog().id.clone(), offered))
             .collect();
         let registry = Arc::new(Registry::new(budget));
         let integrity = Arc::new(Integrity::default());
@@ -112,12 +113,12 @@ impl Application {
     }
 
     /// The catalogs, ascending by id.
-    pub fn catalogs(&self) -> impl Iterator<Item = &Arc<CompiledCatalog>> {
+    pub fn catalogs(&self) -> impl Iterator<Item = &OfferedCatalog> {
         self.loader.catalogs.values()
     }
 
     /// The catalog of that id.
-    pub fn catalog(&self, id: &str) -> Option<&Arc<CompiledCatalog>> {
+    pub fn catalog(&self, id: &str) -> Option<&OfferedCatalog> {
         self.loader.catalogs.get(id)
     }
 

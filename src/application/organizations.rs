@@ -14,7 +14,7 @@ use crate::domain::identifiers::{OrganizationId, UserId, identifier_fault};
 use crate::domain::lifecycle::{Founding, found};
 use crate::domain::organization::{Member, Moment, Profile};
 use crate::domain::refusal::{Fault, Violation};
-use crate::engine::Snapshot;
+use crate::engine::{CompileError, Snapshot};
 use crate::world::{draw_id, draw_version};
 
 /// How many memberships of a user are looked up at once.
@@ -207,7 +207,7 @@ impl Application {
         if request.caller.actor != Actor::Operator {
             return Err(Refusal::OperatorOnly(request.method).into());
         }
-        let Some(compiled) = self.catalog(catalog) else {
+        let Some(offered) = self.catalog(catalog) else {
             let known: Vec<String> = self
                 .catalogs()
                 .map(|known| format!("`{}`", known.catalog().id))
@@ -233,10 +233,11 @@ impl Application {
         if let Some(written) = self.recall(&id, request, now)? {
             return Ok(written);
         }
-        let (organization, change) = found(compiled.catalog(), &founding, first, now)?;
+        let (organization, change) = found(offered.catalog(), &founding, first, now)?;
         if self.version_of(id.as_str()).await?.is_some() {
             return Err(already_exists(&id));
         }
+        let compiled = offered.compiled().map_err(CompileError::from)?;
         let snapshot = Snapshot::compile(Arc::clone(compiled), organization, 0)?;
         if request.validate_only {
             return Ok(Written {

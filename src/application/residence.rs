@@ -20,7 +20,7 @@ use super::{Application, Error};
 use crate::domain::identifiers::{CatalogId, OrganizationId, identifier_fault};
 use crate::domain::organization::{Organization, Version};
 use crate::domain::refusal::{Fault, Violation};
-use crate::engine::{CompiledCatalog, Snapshot};
+use crate::engine::{CompileError, OfferedCatalog, Snapshot};
 use crate::store::{ReadError, Sequence, Store};
 
 /// How many organizations are read from the store at the same time.
@@ -37,7 +37,7 @@ pub type Alarm = Box<dyn Fn(&OrganizationId, &Error) + Send + Sync>;
 /// Reads organizations from the store and compiles them.
 pub(super) struct Loader {
     pub(super) store: Arc<dyn Store>,
-    pub(super) catalogs: BTreeMap<CatalogId, Arc<CompiledCatalog>>,
+    pub(super) catalogs: BTreeMap<CatalogId, OfferedCatalog>,
     pub(super) registry: Arc<Registry>,
     integrity: Arc<Integrity>,
     /// Turns to read.
@@ -48,7 +48,7 @@ pub(super) struct Loader {
 impl Loader {
     pub(super) fn new(
         store: Arc<dyn Store>,
-        catalogs: BTreeMap<CatalogId, Arc<CompiledCatalog>>,
+        catalogs: BTreeMap<CatalogId, OfferedCatalog>,
         registry: Arc<Registry>,
         integrity: Arc<Integrity>,
     ) -> Self {
@@ -105,10 +105,13 @@ impl Loader {
             return Err(Unsound::OwnerMissing);
         }
         let catalog = &organization.profile.catalog;
-        let Some(compiled) = self.catalogs.get(catalog) else {
+        let Some(offered) = self.catalogs.get(catalog) else {
             return Err(Unsound::CatalogMissing(catalog.to_string()));
         };
-        Snapshot::compile(Arc::clone(compiled), organization, sequence.0)
+        offered
+            .compiled()
+            .map_err(CompileError::from)
+            .and_then(|compiled| Snapshot::compile(Arc::clone(compiled), organization, sequence.0))
             .map_err(|problem| Unsound::DoesNotCompile(problem.to_string()))
     }
 

@@ -15,7 +15,7 @@ use crate::domain::catalog::{Catalog, ConditionTest, Offer, TeamRules};
 use crate::domain::organization::Moment;
 use crate::domain::refusal::{Fault, Violation};
 use crate::domain::value::{Attribute, ValueType};
-use crate::engine::{Export, PolicySource, PolicyText, RawQuestion, Snapshot};
+use crate::engine::{CompileError, Export, PolicySource, PolicyText, RawQuestion, Snapshot};
 use crate::proto::v1;
 use crate::proto::v1::policy_service_server::PolicyService;
 
@@ -64,7 +64,7 @@ impl PolicyService for PolicyRpc {
         request: Request<v1::GetCatalogRequest>,
     ) -> Result<Response<v1::GetCatalogResponse>, Status> {
         let id = request.into_inner().catalog;
-        let Some(compiled) = self.application.catalog(&id) else {
+        let Some(offered) = self.application.catalog(&id) else {
             let id = id
                 .chars()
                 .take(128)
@@ -78,8 +78,10 @@ impl PolicyService for PolicyRpc {
                 .into(),
             ));
         };
+        let compiled = offered.compiled().map_err(CompileError::from);
+        let compiled = compiled.map_err(|error| status::of(error.into()))?;
         Ok(Response::new(v1::GetCatalogResponse {
-            catalog: Some(catalog(compiled.catalog())),
+            catalog: Some(catalog(offered.catalog())),
             schema: compiled.schema_text().to_owned(),
         }))
     }

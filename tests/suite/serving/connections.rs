@@ -55,6 +55,7 @@ async fn connections_are_spread_evenly_over_the_threads() {
         Arc::new(MemoryStore::new()),
         Arc::new(StillWorld::at(NOW)),
         Links::new(&LINK_KEY),
+        usize::MAX,
     );
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -67,7 +68,7 @@ async fn connections_are_spread_evenly_over_the_threads() {
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(serve_through(
         Listeners::new(listener, None),
-        Arc::new(application.expect("an application")),
+        Arc::new(application),
         Authenticator::new(KEY),
         manner,
         async move { drop(stopped.await) },
@@ -125,13 +126,14 @@ async fn a_handler_in_front_answers_what_it_wants_and_leaves_the_rest() {
         Arc::new(MemoryStore::new()),
         Arc::new(StillWorld::at(NOW)),
         Links::new(&LINK_KEY),
+        usize::MAX,
     );
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(serve_through(
         Listeners::new(listener, None),
-        Arc::new(application.expect("an application")),
+        Arc::new(application),
         Authenticator::new(KEY),
         Setup::default().manner,
         async move { drop(stopped.await) },
