@@ -26,7 +26,8 @@ impl Faults {
         write: impl Fn(&[u8]) -> io::Result<()>,
         frames: &[u8],
     ) -> io::Result<()> {
-        if let Some((reached, released)) = self.hold.lock().unwrap().take() {
+        let hold = self.hold.lock().unwrap().take();
+        if let Some((reached, released)) = hold {
             reached.send(()).unwrap();
             let _ = released.recv();
         }

@@ -155,12 +155,19 @@ fn entries(store: &SledStore) -> Vec<(keys::Subject, Vec<u8>)> {
 /// Makes the writer stand still before it appends a commit of `id` until what is returned
 /// is dropped.
 fn hold(store: &SledStore, id: &str) -> (mpsc::Sender<()>, CommitFuture) {
-    let (release, released) = mpsc::channel::<()>();
-    let (reached, arrived) = mpsc::channel();
-    *store.shared.state.faults.hold.lock().unwrap() = Some((reached, released));
+    let (release, arrived) = stop_at_next_append(store);
     let future = store.commit(create(id));
     arrived.recv().unwrap();
     (release, future)
+}
+
+/// Makes the writer say when it is about to append, and wait until the first of what is
+/// returned is dropped.
+fn stop_at_next_append(store: &SledStore) -> (mpsc::Sender<()>, mpsc::Receiver<()>) {
+    let (release, released) = mpsc::channel();
+    let (reached, arrived) = mpsc::channel();
+    *store.shared.state.faults.hold.lock().unwrap() = Some((reached, released));
+    (release, arrived)
 }
 
 fn wait(future: CommitFuture) -> Result<Sequence, CommitError> {

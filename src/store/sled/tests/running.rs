@@ -294,18 +294,26 @@ fn decisions_see_commits_that_are_on_their_way_to_sled() {
     let mut second = commit("a", Some(1), 2, vec![put_member("u", 2)]);
     second.idempotency = Some(idempotency("a", "r", 5_000));
     let second = store.commit(second);
+    let (first_group, arrived) = stop_at_next_append(&store);
     drop(release);
     wait(held).unwrap();
+    arrived.recv().unwrap();
+    let (second_group, arrived) = stop_at_next_append(&store);
+    drop(first_group);
+    arrived.recv().unwrap();
 
     let mut again = commit("a", Some(1), 2, vec![put_member("u", 2)]);
     again.idempotency = Some(idempotency("a", "r", 5_000));
     let again = store.commit(again);
     let rival = store.commit(commit("a", Some(1), 2, vec![put_member("v", 2)]));
     let third = store.commit(commit("a", Some(2), 3, vec![put_member("v", 3)]));
-    let (release, last) = hold(&store, "last");
+    let last = store.commit(create("last"));
+    let (third_group, arrived) = stop_at_next_append(&store);
+    drop(second_group);
+    arrived.recv().unwrap();
     let (version, _) = store.mark(&organization("a")).unwrap().unwrap();
     assert_eq!(version.0, 1, "sled has what should be on its way");
-    drop(release);
+    drop(third_group);
     drop(finish);
 
     assert!(waiting.into_iter().map(wait).all(|made| made.is_ok()));
