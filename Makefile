@@ -20,8 +20,9 @@ lint:
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 
-# Ratios against a baseline in the same run; an optimized build of Cedar takes long.
+# Ratios against baselines in the same run, as a table in benches/results.md and a plot
+# in benches/growth; an optimized build of Cedar takes long.
 bench:
-	cargo bench --locked
+	bash benches/run.sh
 
 ci: lint test

@@ -155,8 +155,8 @@ fn founded(catalog: &Catalog, number: usize) -> Commit {
 fn member(number: usize, place: usize) -> Member {
     Member {
         user: UserId::new(format!("auth0|{number:05}{place:03}")),
-        display_name: format!("Alexandra Member-{place}"),
-        email: format!("alexandra.member-{place}@company-{number}.example"),
+        display_name: format!("Alexandra Member-{place}").into(),
+        email: format!("alexandra.member-{place}@company-{number}.example").into(),
         status: MemberStatus::Active,
         roles: vec![RoleId::new(if is_operator(place) {
             "operator"

@@ -11,6 +11,7 @@
 mod access;
 mod commits;
 mod records;
+mod shared;
 
 use std::borrow::Cow;
 

@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use smol_str::SmolStr;
+
+use super::shared;
 use super::{
     Bytes1, Group1, Guardrail1, Level1, Member1, MemberKind1, Override1, Period1, Permissions1,
     Profile1, Project1, Resource1, ResourceKey1, Role1, RolePeriods1, RolesBy1, Status1, Text,
@@ -135,8 +138,8 @@ impl From<Member1<'_>> for Member {
                 MemberKind1::ServiceAccount => MemberKind::ServiceAccount,
                 MemberKind1::OrganizationToken => MemberKind::OrganizationToken,
             },
-            display_name: stored.display_name.into_owned().into(),
-            email: stored.email.into_owned().into(),
+            display_name: SmolStr::new(&stored.display_name),
+            email: SmolStr::new(&stored.email),
             status: match stored.status {
                 Status1::Active => MemberStatus::Active,
                 Status1::Suspended => MemberStatus::Suspended,
@@ -416,7 +419,7 @@ pub(super) fn role_names(roles: &[RoleId]) -> Vec<Text<'_>> {
 }
 
 pub(super) fn role_ids(roles: Vec<Text<'_>>) -> Vec<RoleId> {
-    roles.into_iter().map(RoleId::new).collect()
+    roles.iter().map(|role| shared::role(role)).collect()
 }
 
 pub(super) fn stored_project_roles(held: &BTreeMap<ProjectId, Vec<RoleId>>) -> RolesBy1<'_> {
