@@ -61,17 +61,18 @@ fn main() {
     let mut alone = Rounds::default();
     let cedar = Alone::of(&large, &users[MEMBERS / 2]);
     for round in 0..ROUNDS {
-        let drawn: Vec<&str> = (0..CALLS)
-            .map(|call| users[scattered(round * CALLS + call, MEMBERS)].as_str())
+        // As it comes in a request: in the cache already.
+        let drawn: Vec<String> = (0..CALLS)
+            .map(|call| users[scattered(round * CALLS + call, MEMBERS)].clone())
             .collect();
         remembered.large.push(each(CALLS, |call| {
-            black_box(decided(&large, question(drawn[call], "project-0")));
+            black_box(decided(&large, question(&drawn[call], "project-0")));
         }));
         remembered.small.push(each(CALLS, |call| {
             black_box(decided(&small, question(&users[call % 10], "project-0")));
         }));
         evaluated.large.push(each(CALLS / 10, |call| {
-            let question = question(drawn[call], "project-0");
+            let question = question(&drawn[call], "project-0");
             let question = large.question(&question).expect("a question");
             black_box(large.evaluate(&question).expect("an answer"));
         }));

@@ -115,7 +115,7 @@ pub enum AppError {
 }
 
 /// How much later than a check whatever is not a check gets its turn, as `nice` counts.
-const PATIENCE_OF_OTHERS: i32 = 5;
+const PATIENCE_OF_OTHERS: i32 = 15;
 
 /// Lets this thread, and those that it starts, stand back where checks need the
 /// processor. The threads that serve connections must not be started from it.

@@ -6,7 +6,7 @@
 //! anybody in no order, and a change of a role. Sizes of one thing are taken in turns,
 //! so that noise hits all of them alike; medians count, and the ratios are the result.
 //!
-//! Writes `growth.csv` and `growth.svg` beside this file. Run with `make bench` or
+//! Names of things, as arguments, leave out all others. Writes `growth.csv` and `growth.svg` beside this file. Run with `make bench` or
 //! `cargo bench --bench growth`.
 
 #![allow(
@@ -52,7 +52,12 @@ fn main() {
         ..OpenOptions::default()
     };
     let store = Arc::new(SledStore::open(directory.path(), options).expect("a store"));
-    let curves = curves();
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let mut curves = curves();
+    curves.retain(|curve| {
+        let named = |name: &String| name == curve.name;
+        wanted.iter().all(|name| name.starts_with('-')) || wanted.iter().any(named)
+    });
     runtime.block_on(populate(&store, &curves));
     let shared: Arc<dyn Store> = Arc::clone(&store) as _;
     let catalogs = app::compiled_catalogs(&[]).expect("catalogs");

@@ -69,6 +69,7 @@ fn draw(
         .build_cartesian_2d((1.0_f64..150_000.0_f64).log_scale(), 0.0..highest * 1.05)?;
     chart
         .configure_mesh()
+        .light_line_style(TRANSPARENT)
         .x_desc("how many there are")
         .x_label_formatter(&|count| format!("{count:.0}"))
         .x_labels(6)
@@ -82,9 +83,9 @@ fn draw(
             .map(|(point, ratio)| (point.count.max(1) as f64, ratio))
             .collect();
         chart
-            .draw_series(LineSeries::new(points.clone(), color.clone()))?
+            .draw_series(LineSeries::new(points.clone(), color))?
             .label(curve.name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 12, y)], color.clone()));
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 12, y)], color));
         chart.draw_series(
             points
                 .into_iter()

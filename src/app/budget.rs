@@ -1,7 +1,7 @@
 //! How the memory that the process may take is shared out.
 //!
 //! What the operator gives is what the process should stay within, as the system
-//! counts it (resident set). A fixed part is for the program itself, an eighth is
+//! counts it (resident set). A fixed part is for the program itself, a sixteenth is
 //! the store's cache, and what is left is for organizations. Those are weighed by
 //! estimate, and allocators don't give back every byte at once, so that their share
 //! is set lower than what is left.
@@ -10,7 +10,7 @@
 /// threads, connections, and what the store keeps of its own, in MiB.
 const PROGRAM_MIB: u64 = 72;
 /// The part of all that the store's cache gets.
-const STORE_PART: u64 = 8;
+const STORE_PART: u64 = 16;
 /// Of what is left, so much in a hundred is for organizations as they are weighed; the
 /// rest is for what is just being read or let go.
 const WEIGHED_IN_A_HUNDRED: u64 = 70;

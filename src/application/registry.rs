@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
-use papaya::HashMap;
+use papaya::{HashMap, ResizeMode};
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 
 use super::Error;
@@ -196,7 +196,9 @@ impl Registry {
     /// An empty one, to weigh at most so many bytes.
     pub fn new(limit: usize) -> Self {
         Self {
-            cells: HashMap::new(),
+            // A map that grows bit by bit stops half way when nothing comes any more,
+            // and then every reading looks in two tables.
+            cells: HashMap::builder().resize_mode(ResizeMode::Blocking).build(),
             total: Arc::default(),
             limit,
             round: AtomicU64::new(0),

@@ -320,7 +320,7 @@ impl Snapshot {
         entities: Vec<Entity>,
         policies: &PolicySet,
     ) -> Result<Response, EvaluateError> {
-        let entities = closed(entities).map_err(refused)?;
+        let entities = closed(entities)?;
         let Some(action) = self.catalog().action(question.action) else {
             return Err(EvaluateError::Refused("the action is unknown".to_owned()));
         };

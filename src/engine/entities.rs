@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use cedar_policy::{ActionConstraint, EntityUid};
 use cedar_policy_core::ast::{Entity, EntityUID, PartialValue, RestrictedExpr, Value};
-use cedar_policy_core::entities::err::EntitiesError;
 use cedar_policy_core::entities::{Entities, NoEntitiesSchema, TCComputation};
 use cedar_policy_core::extensions::Extensions;
 use smol_str::SmolStr;
@@ -74,14 +73,16 @@ impl Prototype {
 /// Entities among which every ancestor of each is told, so that Cedar need not look
 /// for ancestors of ancestors: a resource in a project is in the organization too, and
 /// nothing else here lies deeper.
-pub(super) fn closed(entities: Vec<Entity>) -> Result<cedar_policy::Entities, EntitiesError> {
+pub(super) fn closed(entities: Vec<Entity>) -> Result<cedar_policy::Entities, EntityError> {
     let closed = Entities::from_entities(
         entities,
         None::<&NoEntitiesSchema>,
         TCComputation::AssumeAlreadyComputed,
         Extensions::all_available(),
     );
-    Ok(closed?.into())
+    closed
+        .map(Into::into)
+        .map_err(|error| EntityError(error.to_string()))
 }
 
 /// How much of the organization the selected policies may look at.
