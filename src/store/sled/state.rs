@@ -1,6 +1,6 @@
 //! What sled holds: the state after a prefix of the journal, for reading.
 //!
-//! The state is one ordered key space ([`keys`](super::keys)), packed into leaves
+//! The state is one ordered key space ([`keys`]), packed into leaves
 //! ([`leaf`](super::leaf)), each a value of sled.
 //!
 //! sled is never the truth here. It may lose its tail, refuse to open or show
