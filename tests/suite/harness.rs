@@ -78,6 +78,8 @@ pub struct Setup {
     pub address: SocketAddr,
     pub unix: Option<UnixSocket>,
     pub manner: Manner,
+    /// What organizations may weigh.
+    pub budget: usize,
 }
 
 impl Default for Setup {
@@ -89,6 +91,7 @@ impl Default for Setup {
                 threads: 2,
                 drain: Duration::from_secs(5),
             },
+            budget: budget(),
         }
     }
 }
@@ -134,7 +137,7 @@ impl Daemon {
         let kept = Arc::clone(&store);
         let links = Links::new(&LINK_KEY);
         let world_of_it = Arc::clone(&world) as _;
-        let application = Application::start(catalogs, store, world_of_it, links, budget());
+        let application = Application::start(catalogs, store, world_of_it, links, setup.budget);
         let application = Arc::new(application);
         // As the program does in the background; here it is done when the daemon answers.
         application.look_over().await.expect("the store is read");

@@ -165,7 +165,12 @@ fn checks_are_answered_while_the_runtime_for_everything_else_is_stuck() {
         .build()
         .unwrap();
     let daemon = stuck.block_on(async {
-        let daemon = Daemon::start().await;
+        // What is not in memory has to be read on that runtime.
+        let setup = Setup {
+            budget: usize::MAX,
+            ..Setup::default()
+        };
+        let daemon = Daemon::start_as(setup, Arc::new(MemoryStore::new())).await;
         daemon.found("acme", "hypervisor-io").await;
         daemon
     });
