@@ -1,0 +1,8 @@
+//! What the program does for people besides serving: a file for each command.
+//!
+//! A command says its answer on standard output and its troubles on standard error, and
+//! ends with one of the codes in `exit`.
+
+pub mod catalog;
+pub mod exit;
+pub mod verify;

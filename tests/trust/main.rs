@@ -1,0 +1,20 @@
+//! What a security officer and an on-call engineer read: who is let in, what happens
+//! when disks, networks and processes fail, and what holds under load.
+//!
+//! Asked as in `tests/suite`, with the same harness; apart from it, so that either can be
+//! built without the other.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that fails should stop where it fails"
+)]
+
+#[path = "../suite/harness.rs"]
+#[expect(
+    dead_code,
+    reason = "the harness serves the suite as well, which uses more of it"
+)]
+mod harness;
