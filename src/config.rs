@@ -1,5 +1,7 @@
 //! Settings: by flag or `ROSTER_*`, read once, checked together, printed as they took effect.
 
+pub mod connection;
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;

@@ -4,5 +4,6 @@
 //! ends with one of the codes in `exit`.
 
 pub mod catalog;
+pub mod daemon;
 pub mod exit;
 pub mod verify;

@@ -3,9 +3,11 @@
 //! A [`Checker`] sends the checks of many tasks over a few `StreamIsAuthorized`
 //! streams, which costs a fraction of a call for each, and hands every answer to the
 //! task that asked. A check that would end its stream with an error is asked by itself,
-//! so that the others never notice. It knows the wire types and nothing of the daemon.
+//! so that the others never notice. A [`connection::Connection`] is for all other RPCs.
+//! It knows the wire types and nothing of the daemon.
 
 mod codec;
+pub mod connection;
 mod lane;
 
 use std::sync::Arc;
