@@ -44,6 +44,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const CATALOG: &str = "hypervisor-io";
 const MEMBERS: usize = 100;
+/// What the program should stay within, unless `ROSTER_BENCH_BUDGET_MIB` says so.
 const BUDGET_MIB: u64 = 128;
 const COMMITS_AT_ONCE: usize = 1_024;
 const ASKING: usize = 16;
@@ -80,6 +81,11 @@ fn main() {
         .env(CHILD, &directory)
         .status();
     assert!(child.expect("it runs").success());
+}
+
+fn budget_mib() -> u64 {
+    std::env::var("ROSTER_BENCH_BUDGET_MIB")
+        .map_or(BUDGET_MIB, |mib| mib.parse().expect("a number"))
 }
 
 fn build(directory: &Path, organizations: usize) {
@@ -185,7 +191,7 @@ fn is_operator(place: usize) -> bool {
 async fn measure(directory: &Path, organizations: usize) {
     for turn in ["first", "second"] {
         let begun = Instant::now();
-        let program = Program::start(directory, BUDGET_MIB);
+        let program = Program::start(directory, budget_mib());
         let mut client = program.client().await;
         ask(&mut client, &program.key, organizations / 2, 3).await;
         println!(
@@ -194,7 +200,7 @@ async fn measure(directory: &Path, organizations: usize) {
             program.memory("VmRSS") / 1024
         );
     }
-    let program = Program::start(directory, BUDGET_MIB);
+    let program = Program::start(directory, budget_mib());
     let asked = Arc::new(AtomicU64::new(0));
     let begun = Instant::now();
     let mut asking = Vec::new();
@@ -225,9 +231,10 @@ async fn measure(directory: &Path, organizations: usize) {
     let count = asked.load(Ordering::Relaxed);
     println!(
         "{count} answers of organizations at random, all right, {:.0} in a second; peak RSS {} MiB \
-         of {BUDGET_MIB} MiB, RSS at the end {} MiB",
+         of {} MiB, RSS at the end {} MiB",
         count as f64 / begun.elapsed().as_secs_f64(),
         program.memory("VmHWM") / 1024,
+        budget_mib(),
         program.memory("VmRSS") / 1024,
     );
 }
@@ -371,8 +378,9 @@ fn weigh(directory: &Path) {
         begun.elapsed() / u32::try_from(WEIGHED).expect("few"),
     );
     println!(
-        "within {BUDGET_MIB} MiB organizations may weigh {} MiB",
-        MemoryBudget::of_mib(BUDGET_MIB).organizations() >> 20
+        "within {} MiB organizations may weigh {} MiB",
+        budget_mib(),
+        MemoryBudget::of_mib(budget_mib()).organizations() >> 20
     );
 }
 

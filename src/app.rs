@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use self::budget::MemoryBudget;
+use self::budget::{MemoryBudget, Regulator};
 use crate::application::{Application, Links};
 use crate::catalogs::{self, CatalogFault};
 use crate::config::Settings;
@@ -263,7 +263,8 @@ impl App {
             // Were serving to end by itself, the sender would be gone, which says the same.
             stopping.send_replace(true);
         };
-        let sweeping = tokio::spawn(sweep(Arc::downgrade(&self.application)));
+        let regulator = Regulator::new(MemoryBudget::of_mib(self.settings.memory_budget_mib));
+        let sweeping = tokio::spawn(sweep(Arc::downgrade(&self.application), regulator));
         let served = server::serve(
             self.listeners,
             self.application,
@@ -299,7 +300,7 @@ async fn look_over(application: Arc<Application>, mut stop: watch::Receiver<bool
 
 /// Takes away what has ended, tends the memory, and writes down now and then which tokens were used,
 /// for as long as there is an application.
-async fn sweep(application: Weak<Application>) {
+async fn sweep(application: Weak<Application>, mut regulator: Regulator) {
     let mut turns = tokio::time::interval(SWEEP_EVERY);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for turn in 0_u64.. {
@@ -308,11 +309,16 @@ async fn sweep(application: Weak<Application>) {
             Some(application) => {
                 application.expire_due().await;
                 application.flush_token_use().await;
-                if turn.is_multiple_of(TEND_EVERY) {
-                    // Its way past every organization in memory is for a thread of its own.
-                    let tended = tokio::task::spawn_blocking(move || application.tend_memory());
-                    drop(tended.await);
-                }
+                let room = regulator.next(budget::resident_bytes(), application.weight());
+                let is_due = turn.is_multiple_of(TEND_EVERY);
+                // Its way past every organization in memory is for a thread of its own.
+                let tended = tokio::task::spawn_blocking(move || {
+                    if is_due {
+                        application.tend_memory();
+                    }
+                    application.give_room(room);
+                });
+                drop(tended.await);
             }
             None => return,
         }

@@ -4,7 +4,9 @@
 //! line is wrong, 3 the store can't be opened, such as while another process has
 //! it, 4 the store has lost or damaged acknowledged history.
 
-use std::process::ExitCode;
+use std::env;
+use std::os::unix::process::CommandExt as _;
+use std::process::{self, ExitCode};
 
 use clap::Parser;
 use roster::app::{self, App, AppError};
@@ -16,9 +18,16 @@ use tokio::signal::unix::{SignalKind, signal};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// From which memory budget on, in MiB, the process takes huge pages: they make memory
-/// faster to reach, and each takes two MiB where a few bytes are needed.
-const BUDGET_FOR_HUGE_PAGES_MIB: u64 = 1_024;
+/// From which memory budget on, in MiB, speed counts for more than the last MiB: the
+/// process takes huge pages, which make memory faster to reach and each take two MiB
+/// where a few bytes are needed, and the allocator keeps for a while what is let go.
+const AMPLE_BUDGET_MIB: u64 = 1_024;
+/// How the allocator is told for how many milliseconds it keeps what is let go.
+const PURGE_DELAY: &str = "MIMALLOC_PURGE_DELAY";
+
+/// How many threads may wait for the disk at a time. Each keeps memory of its own for what
+/// it reads, so a thread for everybody who waits would cost more than the waiting.
+const BLOCKING_THREADS: usize = 6;
 
 fn main() -> ExitCode {
     match CommandLine::parse().command {
@@ -33,16 +42,14 @@ fn serve(settings: Settings) -> ExitCode {
         eprintln!("roster: the log settings are wrong: {problem}");
         return ExitCode::from(FAULT);
     }
-    if settings.memory_budget_mib < BUDGET_FOR_HUGE_PAGES_MIB
-        // Without it the process takes more than it should, and is as correct.
-        && let Err(error) = rustix::thread::disable_transparent_huge_pages(true)
-    {
-        tracing::debug!(%error, "huge pages stay allowed");
+    if settings.memory_budget_mib < AMPLE_BUDGET_MIB {
+        be_thrifty();
     }
     // The data directory holds names and addresses: nobody else on the machine may read it.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
         .on_thread_start(app::stand_back)
         .build()
     {
@@ -55,6 +62,28 @@ fn serve(settings: Settings) -> ExitCode {
     match runtime.block_on(run(settings)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
+    }
+}
+
+/// Lets the process take less memory, or more than it should where that can't be had: it
+/// is as correct.
+fn be_thrifty() {
+    if env::var_os(PURGE_DELAY).is_none() {
+        // The allocator reads its settings when a process begins, so this one begins again.
+        let mut arguments = env::args_os();
+        let name = arguments.next().unwrap_or_default();
+        if let Ok(program) = env::current_exe() {
+            let mut again = process::Command::new(program);
+            let error = again
+                .arg0(name)
+                .args(arguments)
+                .env(PURGE_DELAY, "0")
+                .exec();
+            tracing::debug!(%error, "the allocator keeps what is let go");
+        }
+    }
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "huge pages stay allowed");
     }
 }
 

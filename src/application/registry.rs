@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
+use foldhash::fast::RandomState;
 use papaya::{HashMap, ResizeMode};
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 
@@ -174,11 +175,11 @@ impl Unsound {
 
 /// All organizations that are in memory.
 pub struct Registry {
-    cells: HashMap<OrganizationId, Arc<Cell>>,
+    cells: HashMap<OrganizationId, Arc<Cell>, RandomState>,
     /// The weights of all cells.
     total: Arc<AtomicUsize>,
     /// The most that all may weigh.
-    limit: usize,
+    limit: AtomicUsize,
     /// Counts what is read from the store: how long ago something was asked for is
     /// told in these rounds.
     round: AtomicU64,
@@ -198,9 +199,12 @@ impl Registry {
         Self {
             // A map that grows bit by bit stops half way when nothing comes any more,
             // and then every reading looks in two tables.
-            cells: HashMap::builder().resize_mode(ResizeMode::Blocking).build(),
+            cells: HashMap::builder()
+                .hasher(RandomState::default())
+                .resize_mode(ResizeMode::Blocking)
+                .build(),
             total: Arc::default(),
-            limit,
+            limit: AtomicUsize::new(limit),
             round: AtomicU64::new(0),
             unsound: Mutex::default(),
             evicting: Mutex::default(),
@@ -286,7 +290,16 @@ impl Registry {
 
     /// Whether more is in memory than may be.
     pub fn is_overweight(&self) -> bool {
-        self.total.load(Ordering::Relaxed) > self.limit
+        self.weight() > self.limit()
+    }
+
+    /// Sets what all may weigh, in bytes. Whatever is too much leaves when room is made next.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
     }
 
     /// What all that is in memory weighs, in bytes.
@@ -303,21 +316,22 @@ impl Registry {
         if !self.is_overweight() {
             return;
         }
+        let limit = self.limit();
         let cells = self.cells.pin();
         let mut resident: Vec<(bool, u64, &OrganizationId, &Arc<Cell>)> = cells
             .iter()
             .filter(|(_, cell)| cell.published.load().is_some())
             .map(|(id, cell)| {
-                let has_room = cell.weigh() <= self.limit;
+                let has_room = cell.weigh() <= limit;
                 (has_room, cell.used.load(Ordering::Relaxed), id, cell)
             })
             .collect();
         let latest = resident.iter().max_by_key(|(_, used, _, _)| *used);
         let spared = asked.or(latest.map(|(_, _, id, _)| *id)).cloned();
-        let spared = spared.filter(|_| self.limit > 0);
+        let spared = spared.filter(|_| limit > 0);
         resident.sort_unstable_by_key(|(has_room, used, id, _)| (*has_room, *used, *id));
         // A little more than needed, so that not everyone who reads has to make room.
-        let enough = self.limit - self.limit / 16;
+        let enough = limit - limit / 16;
         for (_, _, id, cell) in resident {
             if self.weight() <= enough {
                 break;

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::Duration;
 
 use tokio::sync::{OwnedMutexGuard, Semaphore};
@@ -23,7 +24,8 @@ use crate::domain::refusal::{Fault, Violation};
 use crate::engine::{CompileError, OfferedCatalog, Snapshot};
 use crate::store::{ReadError, Sequence, Store};
 
-/// How many organizations are read from the store at the same time.
+/// The most organizations that are read from the store at the same time, if there are as
+/// many cores: each thread that reads has memory of its own for what it reads.
 const READINGS_AT_ONCE: usize = 4;
 /// How many ids are listed at once, for looking at every organization.
 const LOOKED_AT_ONCE: usize = 256;
@@ -57,7 +59,7 @@ impl Loader {
             catalogs,
             registry,
             integrity,
-            readings: Arc::new(Semaphore::new(READINGS_AT_ONCE)),
+            readings: Arc::new(Semaphore::new(readings_at_once())),
             alarm: OnceLock::new(),
         }
     }
@@ -139,6 +141,12 @@ impl Loader {
         }
         Ok(())
     }
+}
+
+/// How many organizations are read at the same time.
+fn readings_at_once() -> usize {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    cores.clamp(2, READINGS_AT_ONCE)
 }
 
 /// Tells the operator of an organization that is not served, and what to do.
@@ -327,6 +335,13 @@ impl Application {
     /// there is no room for. Passes by all of them: not for a thread that may not block.
     pub fn tend_memory(&self) {
         self.registry.weigh_all();
+        self.registry.make_room(None);
+    }
+
+    /// Sets what organizations may weigh, in bytes, and lets go of those that there is no
+    /// room for, which is not for a thread that may not block.
+    pub fn give_room(&self, bytes: usize) {
+        self.registry.set_limit(bytes);
         self.registry.make_room(None);
     }
 

@@ -8,6 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use super::identifiers::{ActionId, CatalogId, PlanId, RoleId, TypeId};
 use super::organization::NotificationKind;
 use super::permissions::Permissions;
@@ -58,8 +60,8 @@ pub struct Catalog {
     pub templates: Templates,
     /// The product's own Cedar rules (`rules.cedar`), forbids only, as text to be parsed once.
     pub rules: Option<RulesText>,
-    actions_by_id: HashMap<ActionId, ActionIndex>,
-    types_by_id: HashMap<TypeId, TypeIndex>,
+    actions_by_id: HashMap<ActionId, ActionIndex, RandomState>,
+    types_by_id: HashMap<TypeId, TypeIndex, RandomState>,
 }
 
 /// A file of Cedar rules and where it came from, for error messages.

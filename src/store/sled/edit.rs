@@ -13,6 +13,7 @@ use std::ops::Bound;
 
 use ::sled::Batch;
 
+use super::database::Database;
 use super::leaf::{Entry, Leaf};
 use super::leaves::{leaf_at, leaf_before, leaf_key};
 use crate::store::ReadError;
@@ -26,7 +27,7 @@ pub(super) struct Changed {
 
 /// Changes to the key space that are still to be written.
 pub(super) struct Edit<'a> {
-    database: &'a ::sled::Db,
+    database: &'a Database,
     /// By fence. Whatever leaf is here counts, and what sled has in its range doesn't.
     leaves: BTreeMap<Vec<u8>, Held>,
     /// How many of them are changed.
@@ -45,7 +46,7 @@ struct Held {
 }
 
 impl<'a> Edit<'a> {
-    pub fn new(database: &'a ::sled::Db) -> Self {
+    pub fn new(database: &'a Database) -> Self {
         Self {
             database,
             leaves: BTreeMap::new(),
@@ -277,15 +278,17 @@ mod tests {
     use super::super::leaves::{LEAVES, Next, count, get, last, scan};
     use super::*;
 
-    fn database() -> ::sled::Db {
+    fn database() -> Database {
         let database = ::sled::Config::new().temporary(true).open().unwrap();
+        // So small that the pages that keep it so are touched all the time.
+        let database = Database::new(database, 1 << 12);
         let root = Leaf::default().encode();
         database.insert(leaf_key(&[]), root).unwrap();
         database
     }
 
     /// Every entry, after the leaves were found to follow each other without a gap.
-    fn all(database: &::sled::Db) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    fn all(database: &Database) -> BTreeMap<Vec<u8>, Vec<u8>> {
         let mut entries = BTreeMap::new();
         let leaves = count(database, |key, value| {
             assert_eq!(entries.insert(key.to_vec(), value.to_vec()), None);

@@ -10,8 +10,8 @@ use std::ops::Bound;
 
 use ::sled::IVec;
 
+use super::database::Database;
 use super::leaf::Reader;
-use super::state::unavailable;
 use crate::store::ReadError;
 
 /// What the keys of all leaves begin with in sled.
@@ -55,28 +55,25 @@ pub(super) fn leaf_key(fence: &[u8]) -> Vec<u8> {
 }
 
 /// The leaf that is responsible for a key.
-pub(super) fn leaf_at(database: &::sled::Db, key: &[u8]) -> Result<Found, ReadError> {
+pub(super) fn leaf_at(database: &Database, key: &[u8]) -> Result<Found, ReadError> {
     find(database, Bound::Included(leaf_key(key)))
 }
 
 /// The leaf that is responsible for what comes just before a key.
-pub(super) fn leaf_before(database: &::sled::Db, key: &[u8]) -> Result<Found, ReadError> {
+pub(super) fn leaf_before(database: &Database, key: &[u8]) -> Result<Found, ReadError> {
     find(database, Bound::Excluded(leaf_key(key)))
 }
 
-fn find(database: &::sled::Db, end: Bound<Vec<u8>>) -> Result<Found, ReadError> {
+fn find(database: &Database, end: Bound<Vec<u8>>) -> Result<Found, ReadError> {
     let start = Bound::Included(vec![LEAVES]);
-    match database.range((start, end)).next_back() {
-        Some(pair) => {
-            let (key, bytes) = pair.map_err(unavailable)?;
-            Ok(Found { key, bytes })
-        }
+    match database.last_in(start, end)? {
+        Some((key, bytes)) => Ok(Found { key, bytes }),
         None => Err(missing()),
     }
 }
 
 /// The value at a key.
-pub(super) fn get(database: &::sled::Db, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+pub(super) fn get(database: &Database, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
     let found = leaf_at(database, key)?;
     let mut reader = responsible(&found, key)?;
     while reader.advance()? {
@@ -91,7 +88,7 @@ pub(super) fn get(database: &::sled::Db, key: &[u8]) -> Result<Option<Vec<u8>>, 
 
 /// Shows the entries from `start` on and before `end`, in order.
 pub(super) fn scan(
-    database: &::sled::Db,
+    database: &Database,
     start: Vec<u8>,
     end: &[u8],
     mut visit: impl FnMut(&[u8], &[u8]) -> Result<Next, ReadError>,
@@ -124,7 +121,7 @@ pub(super) fn scan(
 
 /// The entries from `start` on and before `end`, the last ones first, at most `limit`.
 pub(super) fn last(
-    database: &::sled::Db,
+    database: &Database,
     start: &[u8],
     end: Vec<u8>,
     limit: usize,
@@ -153,7 +150,7 @@ pub(super) fn last(
 
 /// How many leaves there are, after every entry was shown.
 pub(super) fn count(
-    database: &::sled::Db,
+    database: &Database,
     mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), ReadError>,
 ) -> Result<usize, ReadError> {
     let mut position = Vec::new();

@@ -24,6 +24,7 @@
 //! This is the only module that knows sled.
 
 mod apply;
+mod database;
 mod edit;
 #[cfg(test)]
 mod faults;
@@ -104,7 +105,8 @@ impl Default for OpenOptions {
         Self {
             lock_wait: Duration::from_secs(10),
             queue: 4096,
-            segment_bytes: 64 * 1024 * 1024,
+            // The last one is read whole at each start.
+            segment_bytes: 16 * 1024 * 1024,
             checkpoint_interval: Duration::from_secs(1),
             checkpoint_bytes: 64 * 1024 * 1024,
             minimum_free_bytes: None,

@@ -19,6 +19,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
+use super::database::Database;
 use super::journal::is_in_place;
 use super::keys::{self, AnswerDigest, RecordKind, Subject};
 use super::leaf::Leaf;
@@ -51,7 +52,7 @@ pub(super) enum StateFault {
 
 /// sled, open.
 pub(super) struct State {
-    pub(super) database: ::sled::Db,
+    pub(super) database: Database,
     file: File,
     path: PathBuf,
     /// Held for writing while a group is applied, for reading when a reader keeps being overtaken.
@@ -85,7 +86,7 @@ impl State {
         let path = directory.join("db");
         let file = File::open(&path).map_err(StateFault::Io)?;
         Ok(Self {
-            database,
+            database: Database::new(database, cache_bytes),
             file,
             path,
             gate: RwLock::new(()),
