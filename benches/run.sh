@@ -17,6 +17,17 @@ fi
   echo "Ratios within a run are the result; times are for orientation."
 } >"$results"
 
+# Cerbos, to compare with: its program comes in a package of npm.
+cerbos_version=0.55.0
+if [[ -z ${ROSTER_BENCH_CERBOS:-} ]] && command -v npm >/dev/null; then
+  case $(uname -m) in
+    x86_64) package=@cerbos/cerbos-linux-x64 program=cerbos-linux-x64 ;;
+    *) package=@cerbos/cerbos-linux-arm64 program=cerbos-linux-arm64 ;;
+  esac
+  npm install --prefix target/tools/cerbos --no-audit --no-fund --no-save "$package@$cerbos_version" >&2
+  export ROSTER_BENCH_CERBOS="$PWD/target/tools/cerbos/node_modules/$package/$program"
+fi
+
 for name in "$@"; do
   echo "bench: $name" >&2
   printf '\n## %s\n\n' "$name" >>"$results"

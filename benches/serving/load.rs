@@ -16,6 +16,7 @@ use tonic::Request;
 use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::cerbos::{self, Cerbos};
 use crate::noop::{Daemon, KEY, NOOP, NOOP_ANSWER};
 use crate::organizations::{CHECKED, organization};
 use crate::processor::used_by_serving_threads;
@@ -36,6 +37,7 @@ pub enum Kind {
     Batch,
     Stream,
     Checker,
+    Cerbos,
 }
 
 /// What was counted in a turn.
@@ -73,6 +75,7 @@ struct Client {
     /// Over TCP, and over the Unix socket.
     channels: [Channel; 2],
     checker: Checker,
+    cerbos: Option<Channel>,
 }
 
 /// The client threads.
@@ -81,11 +84,15 @@ pub struct Load {
     questions: Arc<Vec<v1::IsAuthorizedRequest>>,
     messages: Arc<Vec<Bytes>>,
     batch: Bytes,
+    cerbos: Option<(Cerbos, Arc<Vec<Bytes>>)>,
 }
 
 impl Load {
     /// As many as the daemon has serving threads.
-    pub fn new(daemon: &Daemon) -> Self {
+    pub fn new(daemon: &Daemon, cerbos: Option<Cerbos>) -> Self {
+        let cerbos_address = cerbos
+            .as_ref()
+            .map(|cerbos| format!("http://{}", cerbos.address));
         let endpoints = [
             format!("http://{}", daemon.address),
             format!("unix:{}", daemon.socket.display()),
@@ -96,7 +103,7 @@ impl Load {
                 .enable_all()
                 .build()
                 .expect("a runtime");
-            let (channels, checker) = runtime.block_on(async {
+            let (channels, checker, cerbos) = runtime.block_on(async {
                 let mut channels = Vec::new();
                 for endpoint in &endpoints {
                     channels.push(endpoint.connect().await.expect("a connection"));
@@ -104,12 +111,18 @@ impl Load {
                 let checker = Checker::new(&endpoints[0], KEY, 1).expect("a key");
                 // Made at once, so that each has a serving thread of its own.
                 checker.check(&asked(1)).await.expect("an answer");
-                (channels.try_into().expect("two channels"), checker)
+                let mut cerbos = None;
+                if let Some(address) = &cerbos_address {
+                    let endpoint = Endpoint::from_shared(address.clone()).expect("an address");
+                    cerbos = Some(endpoint.connect().await.expect("a connection"));
+                }
+                (channels.try_into().expect("two channels"), checker, cerbos)
             });
             Client {
                 runtime,
                 channels,
                 checker,
+                cerbos,
             }
         });
         let clients: Vec<Client> = clients.collect();
@@ -127,6 +140,13 @@ impl Load {
             let mut grpc = Grpc::new(first.channels[0].clone());
             call(&mut grpc, UNARY, messages[0].clone()).await
         });
+        let cerbos = cerbos.map(|cerbos| {
+            let asked: Vec<Bytes> = questions.iter().map(cerbos::question).collect();
+            first
+                .runtime
+                .block_on(agree(&cerbos, first, &messages, &questions, &asked));
+            (cerbos, Arc::new(asked))
+        });
         let mut framed = BytesMut::new();
         framed.put_u8(0);
         framed.put_u32(answer.len() as u32);
@@ -137,12 +157,27 @@ impl Load {
             questions: Arc::new(questions),
             messages: Arc::new(messages),
             batch: batch.encode_to_vec().into(),
+            cerbos,
+        }
+    }
+
+    /// What Cerbos takes in memory, in MiB, if it is there.
+    pub fn cerbos_mib(&self) -> Option<u64> {
+        self.cerbos
+            .as_ref()
+            .map(|(cerbos, _)| cerbos.resident_mib())
+    }
+
+    fn used(&self, kind: Kind) -> Duration {
+        match (kind, &self.cerbos) {
+            (Kind::Cerbos, Some((cerbos, _))) => cerbos.used(),
+            _ => used_by_serving_threads(),
         }
     }
 
     /// Runs a load for a while, with that many calls under way on each client thread.
     pub fn run(&self, kind: Kind, unix: bool, at_once: usize, turn: Duration) -> Sample {
-        let server = used_by_serving_threads();
+        let server = self.used(kind);
         let begun = Instant::now();
         let until = begun + turn;
         let counted: Vec<(usize, Vec<u64>)> = thread::scope(|scope| {
@@ -171,7 +206,7 @@ impl Load {
         Sample {
             checks,
             elapsed,
-            server: used_by_serving_threads().saturating_sub(server),
+            server: self.used(kind).saturating_sub(server),
             latencies,
         }
     }
@@ -188,11 +223,16 @@ impl Load {
         let (path, each, at_once) = match kind {
             Kind::Noop => (NOOP, 1, at_once),
             Kind::Batch => (BATCH, BATCH_SIZE, 4),
+            Kind::Cerbos => (cerbos::CHECK, 1, at_once),
             _ => (UNARY, 1, at_once),
         };
+        let (channel, messages) = match (kind, &client.cerbos, &self.cerbos) {
+            (Kind::Cerbos, Some(channel), Some((_, asked))) => (channel, asked),
+            _ => (&client.channels[usize::from(unix)], &self.messages),
+        };
         for caller in 0..at_once {
-            let mut grpc = Grpc::new(client.channels[usize::from(unix)].clone());
-            let (messages, batch) = (Arc::clone(&self.messages), self.batch.clone());
+            let mut grpc = Grpc::new(channel.clone());
+            let (messages, batch) = (Arc::clone(messages), self.batch.clone());
             calling.spawn(async move {
                 let mut latencies = Vec::with_capacity(4_096);
                 for turn in 0.. {
@@ -262,6 +302,25 @@ impl Load {
         }
         (latencies.len(), latencies)
     }
+}
+
+/// Sees to it that both answer every question alike.
+async fn agree(
+    cerbos: &Cerbos,
+    client: &Client,
+    messages: &[Bytes],
+    questions: &[v1::IsAuthorizedRequest],
+    asked: &[Bytes],
+) {
+    let mut grpc = Grpc::new(client.channels[0].clone());
+    let mut compared = Vec::new();
+    for (message, asked) in messages.iter().zip(asked) {
+        let answer = call(&mut grpc, UNARY, message.clone()).await;
+        let answer = v1::IsAuthorizedResponse::decode(answer).expect("an answer");
+        compared.push((asked.clone(), answer.decision()));
+    }
+    let action = |index: usize| questions[index].action.clone();
+    cerbos.agrees(&compared, action).await;
 }
 
 async fn gather(mut calling: JoinSet<Vec<u64>>, each: usize) -> (usize, Vec<u64>) {

@@ -15,6 +15,7 @@
     reason = "a benchmark measures time and stops where it fails"
 )]
 
+mod cerbos;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
 mod load;
@@ -26,6 +27,7 @@ mod writers;
 
 use std::time::Duration;
 
+use cerbos::Cerbos;
 use load::{Kind, Load, Sample};
 use noop::Daemon;
 use writers::Writers;
@@ -55,7 +57,7 @@ const CASES: [(&str, Kind, bool); 9] = [
 
 fn main() {
     let daemon = Daemon::start();
-    let load = Load::new(&daemon);
+    let load = Load::new(&daemon, Cerbos::start());
     println!("{} cores, shared by client and server", daemon.threads);
 
     let mut samples: Vec<Vec<Sample>> = CASES.iter().map(|_| Vec::new()).collect();
@@ -69,7 +71,52 @@ fn main() {
     }
     print_cases(&samples);
     print_bars(&samples);
+    print_beside_cerbos(&load);
     print_beside_writers(&daemon, &load);
+}
+
+/// Cerbos and the daemon in turns, if it is there.
+fn print_beside_cerbos(load: &Load) {
+    let Some(mib) = load.cerbos_mib() else {
+        println!();
+        println!("Cerbos was not asked: `ROSTER_BENCH_CERBOS` names no program.");
+        return;
+    };
+    let kinds = [("Roster", Kind::Unary), ("Cerbos", Kind::Cerbos)];
+    let mut samples = kinds.map(|_| Vec::new());
+    for round in 0..=ROUNDS {
+        for (index, (_, kind)) in kinds.into_iter().enumerate() {
+            let sample = load.run(kind, false, AT_ONCE, TURN);
+            // The first round warms up.
+            if round > 0 {
+                samples[index].push(sample);
+            }
+        }
+    }
+    println!();
+    println!("| the same roles and load | checks/s | p50 | p99 | server CPU per check |");
+    println!("|---|---|---|---|---|");
+    for ((name, _), samples) in kinds.iter().zip(&samples) {
+        println!(
+            "| {name} | {:.0} | {:.0} µs | {:.0} µs | {:.2} µs |",
+            median(samples, Sample::rate),
+            median(samples, |sample| sample.percentile(50)),
+            median(samples, |sample| sample.percentile(99)),
+            median(samples, Sample::server_microseconds),
+        );
+    }
+    let rate = of_rounds(
+        &ratios(&samples[0], Sample::rate),
+        &ratios(&samples[1], Sample::rate),
+    );
+    let tail = |sample: &Sample| sample.percentile(99);
+    let tail = of_rounds(&ratios(&samples[1], tail), &ratios(&samples[0], tail));
+    println!();
+    println!(
+        "Roster has {rate:.1} times the rate of Cerbos (bar 20), whose p99 is {tail:.1} times \
+         Roster's (bar 20). Before the load Cerbos took {mib} MiB, and after it {} MiB.",
+        load.cerbos_mib().unwrap_or_default(),
+    );
 }
 
 fn print_cases(samples: &[Vec<Sample>]) {
