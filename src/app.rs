@@ -2,6 +2,7 @@
 
 pub mod budget;
 pub mod doubt;
+mod failing;
 
 use std::fs::{self, DirBuilder, File, OpenOptions as FileOptions};
 use std::io::{self, Write};
@@ -17,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use self::budget::MemoryBudget;
+pub use self::failing::arm_failpoint;
 use crate::application::{Application, Links};
 use crate::catalogs::{self, CatalogFault};
 use crate::config::Settings;
@@ -336,6 +338,12 @@ pub fn offered_catalogs(folders: &[PathBuf]) -> Result<Vec<OfferedCatalog>, AppE
         })?;
     }
     Ok(offered)
+}
+
+/// The catalogs that come with Roster and those in the folders, not compiled.
+pub fn all_offered(folders: &[PathBuf]) -> Result<Vec<Catalog>, AppError> {
+    let embedded = catalogs::embedded().map_err(AppError::Catalog)?;
+    all_catalogs(embedded, folders)
 }
 
 /// The catalogs that come with Roster and those in the folders, compiled.

@@ -21,9 +21,18 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const BUDGET_FOR_HUGE_PAGES_MIB: u64 = 1_024;
 
 fn main() -> ExitCode {
+    if let Err(problem) = app::arm_failpoint() {
+        eprintln!("roster: {problem}");
+        return ExitCode::from(FAULT);
+    }
     match CommandLine::parse().command {
         Command::Serve(settings) => serve(*settings),
+        Command::Backup(settings) => cli::backup::back_up(&settings),
         Command::Catalog(command) => cli::catalog::run(&command),
+        Command::Export(settings) => cli::export::export(&settings),
+        Command::Import(settings) => cli::export::import(&settings),
+        Command::Restore(settings) => cli::backup::restore(&settings),
+        Command::Status(settings) => cli::status::run(&settings),
         Command::Verify(settings) => cli::verify::run(&settings),
     }
 }

@@ -18,3 +18,9 @@
     reason = "the harness serves the suite as well, which uses more of it"
 )]
 mod harness;
+
+mod backup;
+mod export;
+
+#[path = "../suite/process/program.rs"]
+mod program;
