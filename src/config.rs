@@ -57,11 +57,13 @@ pub enum Command {
     /// Ask a daemon how it is: revision, room on the disk, whether changes are refused.
     Status(StatusSettings),
     /// Check a data directory that no daemon has open: that the history is whole and
-    /// unchanged, and that the database holds what the history says and nothing else.
+    /// unchanged, that the database holds what the history says and nothing else, and
+    /// that every member, role, project and group that a record names is there.
     ///
     /// Changes nothing in it. Exit code 0 if all checks out, 4 if the history is
     /// damaged or lacks what was acknowledged, 3 if the directory is in use or can't be
-    /// read, 1 if only the database differs, which is made anew once it is moved aside.
+    /// read, 1 if only the database differs, which is made anew once it is moved aside,
+    /// or if a record names what is not there.
     Verify(VerifySettings),
 }
 
@@ -76,6 +78,16 @@ pub struct VerifySettings {
     /// much room as the original.
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
     pub scratch: PathBuf,
+
+    /// Folders of further catalogs that organizations live on, besides those that come
+    /// with Roster: whether a role is there, a catalog may have to say.
+    #[arg(
+        long,
+        env = "ROSTER_CATALOGS",
+        value_name = "DIR",
+        value_delimiter = ','
+    )]
+    pub catalogs: Vec<PathBuf>,
 
     /// How the answer looks.
     #[arg(long, value_enum, default_value_t = Output::Text)]

@@ -4,7 +4,7 @@
 //! ones before it were like, and then what lines say of each other: whatever a record
 //! names must be there.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use serde::Deserialize;
@@ -106,9 +106,7 @@ pub fn read_import<'a>(
 struct Reading {
     organizations: BTreeMap<OrganizationId, Incoming>,
     commits: Vec<CommitLine>,
-    /// What was said already, to find what is said twice.
-    seen: BTreeSet<(OrganizationId, &'static str, String)>,
-    /// Lines by what they say.
+    /// The first lines that say something, by what they say it of.
     places: HashMap<(OrganizationId, &'static str, String), usize>,
     faults: Vec<LineFault>,
 }
@@ -186,8 +184,9 @@ impl Reading {
                 self.organizations.entry(id).or_insert(incoming);
             }
             Told::Record(record) => {
-                self.name(number, &id, &record);
+                let is_first = self.name(number, &id, &record);
                 match self.organizations.get_mut(&id) {
+                    Some(_) if !is_first => {}
                     Some(incoming) => {
                         incoming.organization.put(&record);
                         incoming.records.push((number, record));
@@ -223,7 +222,7 @@ impl Reading {
     }
 
     /// Checks the ids of a record, its size, and that it is the first of its name.
-    fn name(&mut self, line: usize, organization: &OrganizationId, record: &RecordChange) {
+    fn name(&mut self, line: usize, organization: &OrganizationId, record: &RecordChange) -> bool {
         let (kind, id, ids) = names(record);
         for id in ids {
             if let Some(fault) = identifier_fault(id) {
@@ -234,14 +233,15 @@ impl Reading {
             self.fault(line, fault.to_string());
         }
         let name = (organization.clone(), kind, id);
-        if !self.seen.insert(name.clone()) {
-            let first = self.places.get(&name).copied().unwrap_or_default();
+        let first = self.places.get(&name).copied();
+        if let Some(first) = first {
             self.fault(
                 line,
                 format!("line {first} has a {kind} of that id already"),
             );
         }
         self.places.entry(name).or_insert(line);
+        first.is_none()
     }
 
     fn references<'a>(&mut self, catalogs: impl Fn(&str) -> Option<&'a Catalog>) {

@@ -96,7 +96,7 @@ async fn full(directory: &Path) -> (Daemon, String) {
     done!(
         InvitationServiceClient.create_invitation(CreateInvitationRequest {
             organization: organization(),
-            invitation: Some(v1::InvitationDraft {
+            invitation: Some(v1::NewInvitation {
                 email: "new@acme.example".to_owned(),
                 roles: vec![role],
                 ..Default::default()
@@ -123,8 +123,7 @@ async fn full(directory: &Path) -> (Daemon, String) {
         PolicyServiceClient.create_guardrail(CreateGuardrailRequest {
             organization: organization(),
             description: "nobody deletes".to_owned(),
-            policy: "forbid (principal, action == Action::\"InstancesDelete\", resource);"
-                .to_owned(),
+            text: "forbid (principal, action == Action::\"InstancesDelete\", resource);".to_owned(),
         })
     );
     let token = done!(TokenServiceClient.create_token(CreateTokenRequest {

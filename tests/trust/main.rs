@@ -22,5 +22,10 @@ mod harness;
 mod backup;
 mod export;
 
+mod faults;
 #[path = "../suite/process/program.rs"]
 mod program;
+#[path = "../suite/process/storm.rs"]
+mod storm;
+mod torture;
+mod verify;

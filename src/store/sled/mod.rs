@@ -62,7 +62,7 @@ use self::journal::Journal;
 pub use self::open::{OpenError, Verification};
 use self::place::{free_bytes, size_of};
 pub use self::restore::{Restoration, RestoreError, commits_of, head_of};
-pub use self::verification::{VerifyError, VerifyReport, verify_directory};
+pub use self::verification::{VerifyError, VerifyReport, verify_and_show, verify_directory};
 use self::writer::{Message, Request, Shared, Writer};
 use super::record::Stored;
 use super::{

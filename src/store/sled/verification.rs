@@ -33,7 +33,7 @@ use super::place::acquire;
 use super::scan::{Damage, Place, frames, is_torn_beginning, start_of};
 use super::state::{self, State, StateFault, guarded};
 use crate::domain::identifiers::OrganizationId;
-use crate::domain::organization::Moment;
+use crate::domain::organization::{Moment, Organization};
 use crate::store::{Head, ReadError};
 
 /// How long to wait for a process that is about to end.
@@ -98,6 +98,15 @@ pub enum VerifyError {
 /// Nothing in `path` is changed. The copy takes as much room as the database and is
 /// removed afterwards.
 pub fn verify_directory(path: &Path, scratch: &Path) -> Result<VerifyReport, VerifyError> {
+    verify_and_show(path, scratch, |_| ())
+}
+
+/// The same, and shows every organization if all checks out.
+pub fn verify_and_show(
+    path: &Path,
+    scratch: &Path,
+    mut show: impl FnMut(&Organization),
+) -> Result<VerifyReport, VerifyError> {
     let _lock = lock_if_ever_used(path)?;
     let journal = path.join("journal");
     let segments = whole_segments(&journal)?;
@@ -116,6 +125,18 @@ pub fn verify_directory(path: &Path, scratch: &Path) -> Result<VerifyReport, Ver
         check.take(segment, frame, offset)
     })?;
     let counted = check.finish(&head)?;
+    let unreadable = |fault: ReadError| io_error("read", &database)(io::Error::other(fault));
+    let mut after = None;
+    while let Some(id) = state
+        .organizations(after.as_ref(), 1)
+        .map_err(unreadable)?
+        .pop()
+    {
+        if let Some((organization, _)) = state.load(&id).map_err(unreadable)? {
+            show(&organization);
+        }
+        after = Some(id);
+    }
     Ok(VerifyReport {
         head,
         segments: segments.len() as u64,

@@ -175,17 +175,38 @@ impl Daemon {
 
     /// Starts on a directory with further flags.
     pub fn start_with(directory: &Path, flags: &[&str]) -> Self {
-        let process = Process::spawn(serve(directory).args(flags));
+        Self::launch(directory, serve(directory).args(flags))
+    }
+
+    fn launch(directory: &Path, command: &mut Command) -> Self {
+        Self::of(directory, Process::spawn(command))
+    }
+
+    /// The daemon that a process is, on a directory.
+    pub fn of(directory: &Path, process: Process) -> Self {
+        let served = Self::if_it_serves(directory, process);
+        served.unwrap_or_else(|ended| panic!("it did not start: {}{}", ended.stdout, ended.stderr))
+    }
+
+    /// The same, or how the process ended that did not come to serve.
+    pub fn if_it_serves(directory: &Path, process: Process) -> Result<Self, Ended> {
         let Some(address) = process.line("roster listens on ") else {
-            let ended = process.ended();
-            panic!("it did not start: {}{}", ended.stdout, ended.stderr);
+            return Err(process.ended());
         };
         let key = fs::read_to_string(directory.join("operator.key")).expect("a key");
-        Self {
+        Ok(Self {
             process,
             address: address.parse().expect("an address"),
             key: key.trim().to_owned(),
-        }
+        })
+    }
+
+    /// Starts on a directory with something armed in it.
+    pub fn start_armed(directory: &Path, failpoint: &str) -> Self {
+        Self::launch(
+            directory,
+            serve(directory).env("ROSTER_FAILPOINT", failpoint),
+        )
     }
 
     /// A connection of its own.

@@ -94,6 +94,45 @@ impl Storm {
         storm
     }
 
+    /// Writes until a daemon dies of what is armed in it, and looks then at what was
+    /// acknowledged. Answers how many changes were.
+    pub async fn until_it_dies(directory: &Path, failpoint: &str) -> usize {
+        let mut random = Random(1);
+        let mut ledger = Ledger::default();
+        let daemon = Daemon::start_armed(directory, failpoint);
+        let killed = Arc::new(AtomicBool::new(true));
+        let (acknowledged, _counted) = mpsc::unbounded_channel();
+        let mut tasks = Vec::new();
+        for number in 0..WRITERS {
+            let connection = Connection::to(&daemon).await;
+            let writer = Writer::new(number, Random(random.next()));
+            let (killed, acknowledged) = (Arc::clone(&killed), acknowledged.clone());
+            tasks.push(tokio::spawn(async move {
+                // In organizations of their own, as nobody founded the shared one.
+                writer
+                    .alone()
+                    .write_until_killed(&connection, &killed, &acknowledged)
+                    .await
+            }));
+        }
+        for task in tasks {
+            let (_, answers) = task.await.expect("a writer");
+            ledger.take(answers);
+        }
+        let ended = daemon.process.ended();
+        assert_eq!(ended.code(), None, "{}{}", ended.stdout, ended.stderr);
+
+        let daemon = Daemon::start(directory);
+        let connection = Connection::to(&daemon).await;
+        ledger.settle(&connection, &mut random).await;
+        ledger.assert_all(&connection).await;
+        let trails = ledger.trails(&daemon).await;
+        daemon.stop();
+        assert_history(directory, &ledger);
+        assert_trails(directory, &trails);
+        ledger.acknowledged.len()
+    }
+
     fn start(&mut self, directory: &Path) -> Daemon {
         let begun = Instant::now();
         let daemon = Daemon::start(directory);
@@ -185,12 +224,7 @@ async fn write_and_kill(
     let mut writers = Vec::new();
     for task in tasks {
         let (writer, answers) = task.await.expect("a writer");
-        for (sent, answer) in answers {
-            match answer {
-                Some(revision) => ledger.acknowledge(sent, revision),
-                None => ledger.open.push(sent),
-            }
-        }
+        ledger.take(answers);
         writers.push(writer);
     }
     daemon.process.ended();
@@ -381,6 +415,8 @@ impl Team {
 struct Writer {
     random: Random,
     number: u64,
+    /// Whether it writes to no organization that others write to.
+    alone: bool,
     sent: u64,
     team: Team,
     organization: String,
@@ -391,9 +427,17 @@ impl Writer {
         Self {
             random,
             number,
+            alone: false,
             sent: 0,
             team: Team::default(),
             organization: String::new(),
+        }
+    }
+
+    fn alone(self) -> Self {
+        Self {
+            alone: true,
+            ..self
         }
     }
 
@@ -404,7 +448,7 @@ impl Writer {
         }
         self.sent += 1;
         let request_id = format!("w{}-{}", self.number, self.sent);
-        if self.sent % 5 == 4 {
+        if self.sent % 5 == 4 && !self.alone {
             return Sent {
                 organization: SHARED.to_owned(),
                 wish: Wish::Add {
@@ -464,6 +508,16 @@ impl Ledger {
         let team = self.teams.entry(sent.organization.clone()).or_default();
         *team = team.after(&sent.wish);
         self.acknowledged.push((sent, revision));
+    }
+
+    /// Takes note of what was sent and perhaps answered.
+    fn take(&mut self, answers: Vec<(Sent, Option<Sequence>)>) {
+        for (sent, answer) in answers {
+            match answer {
+                Some(revision) => self.acknowledge(sent, revision),
+                None => self.open.push(sent),
+            }
+        }
     }
 
     async fn found_shared(&mut self, connection: &Connection) {
