@@ -426,7 +426,7 @@ fn operator_key(directory: &Path, world: &dyn World) -> Result<(String, bool), A
             let key = text.trim().to_owned();
             if key
                 .strip_prefix(OPERATOR_KEY_PREFIX)
-                .is_none_or(|secret| secret.len() < 32)
+                .is_none_or(|secret| secret.len() < 32 || !can_be_presented(secret))
             {
                 return Err(AppError::BadKey(path));
             }
@@ -445,6 +445,11 @@ fn operator_key(directory: &Path, world: &dyn World) -> Result<(String, bool), A
         }
         Err(source) => Err(file_error("read")(source)),
     }
+}
+
+/// Whether a key can be sent in a header as it is; with any other nobody could call.
+fn can_be_presented(secret: &str) -> bool {
+    secret.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Reads the key that links are signed with, or writes one where there is none.

@@ -21,9 +21,12 @@ mod harness;
 
 mod backup;
 mod export;
-
 mod faults;
 #[path = "../suite/process/program.rs"]
+#[expect(
+    dead_code,
+    reason = "the suite's processes are asked for more than these"
+)]
 mod program;
 #[path = "../suite/process/storm.rs"]
 mod storm;
