@@ -258,7 +258,12 @@ impl Reading {
                     ),
                 ));
             }
-            for dangling in incoming.organization.dangling(catalog) {
+            let dangling = incoming.organization.dangling(catalog);
+            let unsound = catalog.and_then(|catalog| incoming.organization.fault(catalog));
+            if let Some(fault) = unsound.filter(|_| dangling.is_empty()) {
+                faults.push((incoming.line, fault));
+            }
+            for dangling in dangling {
                 let name = (id.clone(), dangling.kind, dangling.id);
                 let line = self.places.get(&name).copied().unwrap_or(incoming.line);
                 faults.push((
@@ -287,7 +292,7 @@ impl Reading {
             counted.organizations += 1;
             counted.records += incoming.records.len().saturating_sub(1) as u64;
             let line = incoming.line;
-            let made = split(incoming);
+            let made = split(incoming, PART_BYTES);
             let places = own.remove(&id).unwrap_or_default();
             if places.len() < made.len() {
                 let (few, needed) = (places.len(), made.len());
@@ -312,14 +317,14 @@ impl Reading {
 }
 
 /// What one commit can hold at a time; the last part is at the organization's version.
-fn split(incoming: Incoming) -> Vec<Part> {
+fn split(incoming: Incoming, part_bytes: usize) -> Vec<Part> {
     let mut parts: Vec<Vec<RecordChange>> = Vec::new();
     let mut bytes = usize::MAX;
     for (_, record) in incoming.records {
         let size = admission::seal_put(&record).ok().flatten();
         let size = size.map_or(MAX_RECORD_BYTES, |sealed| sealed.len());
         bytes = bytes.saturating_add(size);
-        match parts.last_mut().filter(|_| bytes <= PART_BYTES) {
+        match parts.last_mut().filter(|_| bytes <= part_bytes) {
             Some(part) => part.push(record),
             None => {
                 bytes = size;
@@ -413,5 +418,85 @@ fn names(record: &RecordChange) -> (&'static str, String, Vec<&str>) {
         | RecordChange::DeleteGuardrail(_)
         | RecordChange::DeleteNotification(_)
         | RecordChange::DeleteOrganization => ("deletion", String::new(), Vec::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::store::samples::{self, HOSTILE, changes_that_stay, profile};
+
+    /// One of every kind of record but the profile.
+    fn puts() -> impl Iterator<Item = RecordChange> {
+        let is_put = |change: &RecordChange| matches!(admission::seal_put(change), Ok(Some(_)));
+        let is_profile = |change: &RecordChange| matches!(change, RecordChange::PutProfile(_));
+        changes_that_stay(HOSTILE)
+            .into_iter()
+            .filter(move |change| is_put(change) && !is_profile(change))
+    }
+
+    fn incoming() -> Incoming {
+        let profile = Arc::new(profile("o", HOSTILE, 9));
+        let mut organization = Organization::empty(Arc::clone(&profile), Version(9));
+        let mut records = vec![RecordChange::PutProfile(profile)];
+        records.extend(puts());
+        records.iter().for_each(|record| organization.put(record));
+        Incoming {
+            line: 1,
+            organization,
+            records: (1..).zip(records).collect(),
+        }
+    }
+
+    #[test]
+    fn a_large_organization_comes_in_parts_that_end_at_its_version() {
+        let whole = incoming();
+        let all: Vec<RecordChange> = whole.records.iter().map(|(_, one)| one.clone()).collect();
+        let wake = whole.organization.deadlines.first().map(|(end, _)| *end);
+        assert!(wake.is_some());
+        let mut counts = Vec::new();
+        for bytes in [0, 600, PART_BYTES] {
+            let parts = split(incoming(), bytes);
+            counts.push(parts.len());
+            let versions: Vec<u64> = parts.iter().map(|part| part.version.0).collect();
+            let expected: Vec<u64> = (10 - parts.len() as u64..=9).collect();
+            assert_eq!(versions, expected);
+            let (last, before) = parts.split_last().unwrap();
+            assert_eq!(last.wake_at, wake);
+            assert!(before.iter().all(|part| part.wake_at.is_none()));
+            let joined: Vec<RecordChange> =
+                parts.into_iter().flat_map(|part| part.records).collect();
+            assert_eq!(joined, all);
+        }
+        assert_eq!(counts.first(), Some(&all.len()), "{counts:?}");
+        assert_eq!(counts.last(), Some(&1));
+        assert!(counts[1] > 1 && counts[1] < counts[0], "{counts:?}");
+    }
+
+    #[test]
+    fn every_line_reads_back_as_it_was_and_as_the_same_text() {
+        let organization = samples::organization("o");
+        let told = puts().map(Told::Record).chain([
+            Told::Organization(Version(3), Arc::new(profile("o", HOSTILE, 3))),
+            Told::Commit(Moment(-7), vec![samples::event(HOSTILE)]),
+        ]);
+        for told in told {
+            let line = Line {
+                organization: organization.clone(),
+                told,
+            };
+            let text = line.write().unwrap();
+            assert!(!text.contains('\n'));
+            let again = Line::read(&text).unwrap();
+            assert_eq!(again, line);
+            assert_eq!(again.write().unwrap(), text);
+        }
+        let deletion = Line {
+            organization,
+            told: Told::Record(RecordChange::DeleteOrganization),
+        };
+        assert!(deletion.write().is_err());
     }
 }

@@ -4,9 +4,14 @@
 mod crash;
 mod data_directory;
 mod life;
+#[expect(
+    dead_code,
+    reason = "`tests/trust` starts the program in more ways than these"
+)]
 pub mod program;
 mod readme;
 mod settings;
+#[expect(dead_code, reason = "`tests/trust` has further storms")]
 mod storm;
 mod unix_socket;
 mod verify;

@@ -11,11 +11,13 @@ use roster::domain::organization::{Moment, RegisteredResource, ResourceKey, Vers
 use roster::store::sled::{OpenOptions, SledStore, verify_directory};
 use roster::store::{Commit, HistoryEvent, Store};
 
-use crate::backup::{json, team};
+use crate::backup::{copy_of, json, team};
 use crate::program::{roster, run};
 
 /// How many bytes are flipped, one after another.
 const FLIPPED: usize = 3_000;
+/// How many searches run at a time: they wait more than they work.
+const SEARCHES: usize = 8;
 
 fn segments(directory: &Path) -> Vec<std::path::PathBuf> {
     crate::backup::names(&directory.join("journal"))
@@ -48,19 +50,40 @@ async fn any_flipped_byte_in_the_history_is_found() {
         .chain(whole.len() - 200..whole.len())
         .collect();
     assert!(places.len() >= FLIPPED / 2, "only {} bytes", places.len());
-    let mut damaged = whole.clone();
+    let places: Vec<usize> = places.into_iter().collect();
+    let name = segment.strip_prefix(&data).unwrap();
+    let unnoticed: Vec<usize> = std::thread::scope(|scope| {
+        let searches: Vec<_> = places
+            .chunks(places.len().div_ceil(SEARCHES))
+            .map(|some| {
+                let own = tempfile::tempdir_in(scratch).unwrap();
+                copy_of(&data, own.path());
+                let whole = &whole;
+                scope.spawn(move || unnoticed_in(own.path(), name, whole, some))
+            })
+            .collect();
+        let found = searches.into_iter().map(|search| search.join().unwrap());
+        found.flatten().collect()
+    });
+    assert!(unnoticed.is_empty(), "{unnoticed:?} of {}", whole.len());
+}
+
+/// The places of these at which a flipped bit of a segment goes unnoticed.
+fn unnoticed_in(directory: &Path, segment: &Path, whole: &[u8], places: &[usize]) -> Vec<usize> {
+    let mut damaged = whole.to_vec();
+    let scratch = directory.parent().unwrap();
     let mut unnoticed = Vec::new();
-    for at in places {
+    for at in places.iter().copied() {
         damaged[at] ^= 1 << (at % 8);
-        fs::write(segment, &damaged).unwrap();
-        if verify_directory(&data, scratch).is_ok() {
+        fs::write(directory.join(segment), &damaged).unwrap();
+        damaged[at] = whole[at];
+        if verify_directory(directory, scratch).is_ok() {
             unnoticed.push(at);
         }
-        damaged[at] = whole[at];
     }
-    assert!(unnoticed.is_empty(), "{unnoticed:?} of {}", whole.len());
-    fs::write(segment, &whole).unwrap();
-    assert_eq!(verify_directory(&data, scratch).expect("healed"), clean);
+    fs::write(directory.join(segment), whole).unwrap();
+    verify_directory(directory, scratch).expect("as it was");
+    unnoticed
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -125,15 +125,21 @@ impl Restoration {
     pub fn finish(mut self, head: &Head) -> Result<(), RestoreError> {
         self.write()?;
         self.check(head)?;
-        let (workshop, directory) = (self.workshop.clone(), self.directory.clone());
-        for part in ["journal", "sled"] {
-            let (made, place) = (workshop.join(part), directory.join(part));
-            sync_all(&made).map_err(io_error("sync", &made))?;
-            failpoint::reach(&format!("restore-{part}")).map_err(io_error("move", &made))?;
-            fs::rename(&made, &place).map_err(io_error("move", &made))?;
-            sync_directory(&directory).map_err(io_error("sync", &directory))?;
+        self.put_in_place("journal", "restore-journal")?;
+        if let Err(fault) = self.put_in_place("sled", "restore-sled") {
+            // The directory is whole without it.
+            tracing::warn!(%fault, "the next start makes the database anew");
         }
         Ok(())
+    }
+
+    fn put_in_place(&self, part: &str, step: &str) -> Result<(), OpenError> {
+        let made = self.workshop.join(part);
+        sync_all(&made).map_err(io_error("sync", &made))?;
+        failpoint::reach(step)
+            .and_then(|()| fs::rename(&made, self.directory.join(part)))
+            .map_err(io_error("move", &made))?;
+        sync_directory(&self.directory).map_err(io_error("sync", &self.directory))
     }
 
     fn write(&mut self) -> Result<(), RestoreError> {

@@ -4,21 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{assert_decides, members};
-use crate::backup::team;
-use crate::program::{Daemon, Process, serve};
-
-/// Copies a directory that nobody has open.
-pub fn copy_of(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for file in fs::read_dir(from).unwrap() {
-        let path = file.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        match path.is_dir() {
-            true => copy_of(&path, &target),
-            false => drop(fs::copy(&path, &target).unwrap()),
-        }
-    }
-}
+use crate::backup::{backup_of, copy_of, team};
+use crate::program::{Daemon, Process, roster, run, serve};
 
 /// Every file below a directory, as paths in it.
 fn files_in(directory: &Path) -> Vec<PathBuf> {
@@ -131,4 +118,37 @@ async fn a_missing_part_of_the_store_is_made_anew_or_told_to_be_lost() {
         .expect("refused");
     assert_eq!(code, 4, "{words}");
     assert!(words.contains("lost 1..11"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_that_is_injured_while_a_daemon_serves_ends_a_backup_and_nothing_else() {
+    let place = tempfile::tempdir().unwrap();
+    let (data, file) = (place.path().join("data"), place.path().join("backup"));
+    let daemon = team(&data).await;
+    let segment = data.join("journal/00000000000000000001.log");
+    let mut bytes = fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&segment, &bytes).unwrap();
+
+    let ended = run(&mut backup_of(&daemon, &data, &file));
+    assert_eq!(ended.code(), Some(4), "{}", ended.stderr);
+    let told = ended.stderr.contains("the history is damaged after commit");
+    assert!(
+        told && ended.stderr.contains("restore it from a backup"),
+        "{}",
+        ended.stderr
+    );
+    let mut export = roster();
+    export.arg("export").arg("--to").arg(&file);
+    export.args(["--address", &format!("http://{}", daemon.address)]);
+    let ended = run(export.arg("--key-file").arg(data.join("operator.key")));
+    assert_eq!(ended.code(), Some(4), "{}", ended.stderr);
+    assert_eq!(
+        crate::backup::names(place.path()),
+        [data],
+        "no half of a file is left"
+    );
+    assert_decides(&daemon).await;
+    daemon.stop();
 }

@@ -2,8 +2,6 @@
 //!
 //! Where a process dies at random, most of its steps are never its last. Here each is.
 
-use std::fs;
-
 use tonic::Code;
 
 use super::{add, assert_decides, members, status};
@@ -196,7 +194,11 @@ async fn a_restore_that_dies_leaves_an_empty_directory_or_a_whole_one() {
     assert_decides(&daemon).await;
     daemon.stop();
     assert_eq!(head(&to), head(&data));
-    assert!(fs::exists(to.join("sled")).unwrap());
+    let to = again("without-state");
+    succeeds(restore(&file, &to).env("ROSTER_FAILPOINT", "restore-sled=fail"));
+    assert!(!to.join("sled").exists());
+    assert_eq!(head(&to), head(&data));
+    assert!(to.join("sled").exists(), "made anew");
 }
 
 #[test]
