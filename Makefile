@@ -1,6 +1,6 @@
 # What people and CI run. `make test` needs Rust and bash; it installs the rest.
 
-.PHONY: build run test lint tools bench ci
+.PHONY: build run test torture lint tools bench ci
 
 build:
 	cargo build --locked
@@ -14,6 +14,11 @@ tools:
 
 test: tools
 	cargo test --locked
+
+# A daemon killed some 560 times while it is written to; prints its figures and its seed.
+# ROSTER_TORTURE_KILLS and ROSTER_TEST_SEED set how often, and repeat a run.
+torture:
+	cargo test --locked --test trust torture -- --ignored --nocapture
 
 lint:
 	cargo fmt --all --check

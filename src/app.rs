@@ -2,6 +2,7 @@
 
 pub mod budget;
 pub mod doubt;
+mod failing;
 
 use std::fs::{self, DirBuilder, File, OpenOptions as FileOptions};
 use std::io::{self, Write};
@@ -17,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use self::budget::{MemoryBudget, Regulator};
+pub use self::failing::arm_failpoint;
 use crate::application::{Application, Links};
 use crate::catalogs::{self, CatalogFault};
 use crate::config::Settings;
@@ -344,6 +346,12 @@ pub fn offered_catalogs(folders: &[PathBuf]) -> Result<Vec<OfferedCatalog>, AppE
     Ok(offered)
 }
 
+/// The catalogs that come with Roster and those in the folders, not compiled.
+pub fn all_offered(folders: &[PathBuf]) -> Result<Vec<Catalog>, AppError> {
+    let embedded = catalogs::embedded().map_err(AppError::Catalog)?;
+    all_catalogs(embedded, folders)
+}
+
 /// The catalogs that come with Roster and those in the folders, compiled.
 pub fn compiled_catalogs(folders: &[PathBuf]) -> Result<Vec<Arc<CompiledCatalog>>, AppError> {
     let embedded = catalogs::embedded().map_err(AppError::Catalog)?;
@@ -424,7 +432,7 @@ fn operator_key(directory: &Path, world: &dyn World) -> Result<(String, bool), A
             let key = text.trim().to_owned();
             if key
                 .strip_prefix(OPERATOR_KEY_PREFIX)
-                .is_none_or(|secret| secret.len() < 32)
+                .is_none_or(|secret| secret.len() < 32 || !can_be_presented(secret))
             {
                 return Err(AppError::BadKey(path));
             }
@@ -443,6 +451,11 @@ fn operator_key(directory: &Path, world: &dyn World) -> Result<(String, bool), A
         }
         Err(source) => Err(file_error("read")(source)),
     }
+}
+
+/// Whether a key can be sent in a header as it is; with any other nobody could call.
+fn can_be_presented(secret: &str) -> bool {
+    secret.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Reads the key that links are signed with, or writes one where there is none.

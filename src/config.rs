@@ -1,6 +1,8 @@
 //! Settings: by flag or `ROSTER_*`, read once, checked together, printed as they took effect.
 
+pub mod backup;
 pub mod connection;
+pub mod export;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -9,6 +11,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use self::backup::{BackupSettings, RestoreSettings, StatusSettings};
+use self::export::{ExportSettings, ImportSettings};
 use crate::application::LinkTemplate;
 use crate::delivery::{SmtpServer, WebhookAddress};
 use crate::telemetry::LogFormat;
@@ -27,15 +31,39 @@ pub struct CommandLine {
 pub enum Command {
     /// Serve checks and team management over gRPC.
     Serve(Box<Settings>),
+    /// Write all of a daemon's history to one file, while the daemon serves, or of a
+    /// data directory that no daemon has open.
+    ///
+    /// The file is checked before it gets its name, and holds names, addresses and
+    /// digests of tokens, but no keys: `operator.key` and `signing.key` are kept apart.
+    Backup(BackupSettings),
     /// Work with catalogs: what a product sells, as data.
     #[command(subcommand)]
     Catalog(CatalogCommand),
+    /// Write everything of a daemon, or of a data directory that no daemon has open, as
+    /// text: one JSON object a line, in an order that depends on nothing else.
+    ///
+    /// It holds names, addresses and digests of tokens, but no keys. It is made in
+    /// memory and takes about as much as all organizations together.
+    Export(ExportSettings),
+    /// Make a data directory of an export. The directory must be empty or not there.
+    ///
+    /// Every bad line is told of with its number, and nothing is imported then. Revisions
+    /// and ids of events are the same as before; the hash chain is a new one.
+    Import(ImportSettings),
+    /// Make a data directory of a backup. The directory must be empty or not there;
+    /// it is as it was unless everything checks out.
+    Restore(RestoreSettings),
+    /// Ask a daemon how it is: revision, room on the disk, whether changes are refused.
+    Status(StatusSettings),
     /// Check a data directory that no daemon has open: that the history is whole and
-    /// unchanged, and that the database holds what the history says and nothing else.
+    /// unchanged, that the database holds what the history says and nothing else, and
+    /// that every member, role, project and group that a record names is there.
     ///
     /// Changes nothing in it. Exit code 0 if all checks out, 4 if the history is
     /// damaged or lacks what was acknowledged, 3 if the directory is in use or can't be
-    /// read, 1 if only the database differs, which is made anew once it is moved aside.
+    /// read, 1 if only the database differs, which is made anew once it is moved aside,
+    /// or if a record names what is not there.
     Verify(VerifySettings),
 }
 
@@ -50,6 +78,16 @@ pub struct VerifySettings {
     /// much room as the original.
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
     pub scratch: PathBuf,
+
+    /// Folders of further catalogs that organizations live on, besides those that come
+    /// with Roster: whether a role is there, a catalog may have to say.
+    #[arg(
+        long,
+        env = "ROSTER_CATALOGS",
+        value_name = "DIR",
+        value_delimiter = ','
+    )]
+    pub catalogs: Vec<PathBuf>,
 
     /// How the answer looks.
     #[arg(long, value_enum, default_value_t = Output::Text)]

@@ -30,9 +30,18 @@ const PURGE_DELAY: &str = "MIMALLOC_PURGE_DELAY";
 const BLOCKING_THREADS: usize = 6;
 
 fn main() -> ExitCode {
+    if let Err(problem) = app::arm_failpoint() {
+        eprintln!("roster: {problem}");
+        return ExitCode::from(FAULT);
+    }
     match CommandLine::parse().command {
         Command::Serve(settings) => serve(*settings),
+        Command::Backup(settings) => cli::backup::back_up(&settings),
         Command::Catalog(command) => cli::catalog::run(&command),
+        Command::Export(settings) => cli::export::export(&settings),
+        Command::Import(settings) => cli::export::import(&settings),
+        Command::Restore(settings) => cli::backup::restore(&settings),
+        Command::Status(settings) => cli::status::run(&settings),
         Command::Verify(settings) => cli::verify::run(&settings),
     }
 }

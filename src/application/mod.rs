@@ -18,6 +18,7 @@ pub mod links;
 pub mod listing;
 pub mod mutate;
 pub mod notifications;
+pub mod operating;
 pub mod organizations;
 pub mod outbox;
 pub mod registry;
@@ -39,6 +40,7 @@ pub use listing::{Page, PageRequest};
 pub use mutate::{Request, Written};
 pub use tokens::{Secret, TokenCheck, TokenChecked};
 
+use crate::domain::organization::Moment;
 use crate::engine::OfferedCatalog;
 use crate::store::Store;
 use crate::world::World;
@@ -55,6 +57,8 @@ pub struct Application {
     loader: Arc<Loader>,
     store: Arc<dyn Store>,
     world: Arc<dyn World>,
+    /// When this one was made.
+    started_at: Moment,
     links: Links,
     link_template: Option<LinkTemplate>,
     registry: Arc<Registry>,
@@ -93,6 +97,7 @@ impl Application {
                 Arc::clone(&integrity),
             )),
             store,
+            started_at: world.now(),
             world,
             links,
             link_template: None,

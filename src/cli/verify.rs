@@ -5,9 +5,10 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use super::exit::{FAULT, code_of, told};
+use super::exit::{FAULT, code_of, fail, told};
+use crate::app::all_offered;
 use crate::config::{Output, VerifySettings};
-use crate::store::sled::{VerifyError, VerifyReport, verify_directory};
+use crate::store::sled::{VerifyError, VerifyReport, verify_and_show};
 
 /// How often a command that takes long says that it still works, in seconds.
 const PROGRESS_SECONDS: u64 = 5;
@@ -22,6 +23,10 @@ pub fn run(settings: &VerifySettings) -> ExitCode {
         );
         return unverified(settings.output, &problem, FAULT);
     }
+    let catalogs = match all_offered(&settings.catalogs) {
+        Ok(catalogs) => catalogs,
+        Err(error) => return fail(&error),
+    };
     let (done, waiting) = channel::<()>();
     let progress = thread::spawn(move || {
         let mut seconds = 0;
@@ -31,14 +36,30 @@ pub fn run(settings: &VerifySettings) -> ExitCode {
             eprintln!("roster: still checking after {seconds} seconds");
         }
     });
-    let verified = verify_directory(directory, &settings.scratch);
+    let mut dangling = Vec::new();
+    let verified = verify_and_show(directory, &settings.scratch, |organization| {
+        let lives_on = &organization.profile.catalog;
+        let catalog = catalogs.iter().find(|catalog| catalog.id == *lives_on);
+        let found = organization.dangling(catalog).into_iter();
+        dangling.extend(found.map(|found| {
+            let (id, kind) = (organization.id(), found.kind);
+            let (named, names) = (found.id, found.names);
+            format!("in organization `{id}`, {kind} `{named}` names {names}, which is not there")
+        }));
+    });
     drop(done);
     // All it could fail at is writing to standard error.
     drop(progress.join());
     match verified {
         Ok(report) => {
-            println!("{}", described(&report, settings.output));
-            ExitCode::SUCCESS
+            println!("{}", described(&report, &dangling, settings.output));
+            for what in &dangling {
+                eprintln!("roster: {what}");
+            }
+            match dangling.is_empty() {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::from(FAULT),
+            }
         }
         Err(error) => {
             let code = match &error {
@@ -58,11 +79,12 @@ fn unverified(output: Output, problem: &str, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn described(report: &VerifyReport, output: Output) -> String {
+fn described(report: &VerifyReport, dangling: &[String], output: Output) -> String {
     let chain = report.chain().to_string();
     if output == Output::Json {
         return serde_json::json!({
-            "ok": true,
+            "ok": dangling.is_empty(),
+            "dangling": dangling,
             "commits": report.commits(),
             "organizations": report.organizations,
             "records": report.records,

@@ -30,6 +30,7 @@ pub mod period;
 pub mod permissions;
 pub mod projects;
 pub mod records;
+pub mod references;
 pub mod refusal;
 pub mod resources;
 pub mod rights;

@@ -14,10 +14,10 @@ use std::future::ready;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::record::{Entry, Stored, link};
+use super::record::{EncodeError, Entry, Stored, link};
 use super::{
-    Commit, CommitError, CommitFuture, EventEntry, Head, HistoryEntry, IdempotencyKey, ReadError,
-    Remembered, Sequence, Store, admission,
+    Commit, CommitError, CommitFuture, Condition, EventEntry, Head, HistoryEntry, Idempotency,
+    IdempotencyKey, ReadError, Remembered, SealedCommit, Sequence, Store, admission,
 };
 use crate::domain::change::RecordChange;
 use crate::domain::identifiers::{
@@ -206,6 +206,33 @@ impl Store for MemoryStore {
             .collect())
     }
 
+    fn sealed(&self, after: Sequence, bytes: usize) -> Result<Vec<SealedCommit>, ReadError> {
+        let unwritable = |fault: EncodeError| ReadError::Unavailable(fault.to_string());
+        let mut commits = Vec::new();
+        let mut taken = 0_usize;
+        for entry in self.history(after, usize::MAX)? {
+            if !commits.is_empty() && taken >= bytes {
+                break;
+            }
+            let (sequence, chain) = (entry.sequence, entry.chain);
+            let answer = self.kept().answer_of(sequence);
+            let answer = answer.map(|answer| answer.seal()).transpose();
+            let commit = SealedCommit {
+                sequence,
+                chain,
+                entry: Entry::from(entry).seal().map_err(unwritable)?,
+                answer: answer.map_err(unwritable)?.unwrap_or_default(),
+            };
+            taken = taken.saturating_add(commit.entry.len() + commit.answer.len());
+            commits.push(commit);
+        }
+        Ok(commits)
+    }
+
+    fn condition(&self) -> Result<Condition, ReadError> {
+        Ok(Condition::default())
+    }
+
     fn verify(&self, after: Head, limit: usize) -> Result<Head, ReadError> {
         let end = self.head();
         let mut head = after;
@@ -272,6 +299,24 @@ impl Kept {
             wake_at: commit.wake_at,
         });
         Ok((head, commit.on_commit))
+    }
+
+    /// The answer that came with a commit, unless a later one took its place.
+    fn answer_of(&self, sequence: Sequence) -> Option<Idempotency> {
+        let mut all = self.remembered.iter();
+        let found = all.find(|(_, remembered)| remembered.sequence == sequence);
+        found.map(
+            |((organization, caller, request_id), remembered)| Idempotency {
+                key: IdempotencyKey {
+                    organization: organization.clone(),
+                    caller: caller.clone(),
+                    request_id: request_id.clone(),
+                },
+                fingerprint: remembered.fingerprint,
+                outcome: remembered.outcome.clone(),
+                expires_at: remembered.expires_at,
+            },
+        )
     }
 
     fn organizations_where(

@@ -31,6 +31,10 @@
 //!
 //! The port knows nothing of Cedar, of the wire or of catalogs.
 
+pub mod backup;
+pub mod export;
+pub mod failpoint;
+mod import;
 pub mod memory;
 pub mod record;
 pub mod sled;
@@ -38,6 +42,7 @@ pub mod sled;
 mod admission;
 #[cfg(test)]
 mod conformance;
+mod frame;
 #[cfg(test)]
 mod samples;
 
@@ -198,6 +203,33 @@ pub struct HistoryEntry {
     pub wake_at: Option<Moment>,
 }
 
+/// One commit as it is kept, for a copy of the whole history: the chain is over
+/// `entry`, so it can only be copied as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedCommit {
+    /// Its position.
+    pub sequence: Sequence,
+    /// The chain up to and including it.
+    pub chain: Chain,
+    /// The sealed [`Entry`](record::Entry).
+    pub entry: Vec<u8>,
+    /// The sealed [`Idempotency`]; empty if no answer is remembered.
+    pub answer: Vec<u8>,
+}
+
+/// How a store is, for those who look after it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// What it takes on the disk, in bytes.
+    pub size_bytes: u64,
+    /// What is free there, in bytes.
+    pub free_bytes: u64,
+    /// Below how many free bytes no writes are taken.
+    pub minimum_free_bytes: u64,
+    /// Why no writes are taken, if none are.
+    pub refusal: Option<String>,
+}
+
 /// Why a commit was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
@@ -304,6 +336,14 @@ pub trait Store: Send + Sync {
 
     /// Whole commits after `after`, in order, at most `limit`.
     fn history(&self, after: Sequence, limit: usize) -> Result<Vec<HistoryEntry>, ReadError>;
+
+    /// Whole commits after `after` as they are kept, in order: as many as it takes to
+    /// have `bytes`, and at least one if there is one. What they are together with
+    /// their answers is all that there is: a store made of it is this one.
+    fn sealed(&self, after: Sequence, bytes: usize) -> Result<Vec<SealedCommit>, ReadError>;
+
+    /// How the store is.
+    fn condition(&self) -> Result<Condition, ReadError>;
 
     /// Reads at most `limit` commits after `after` again from where they are kept, and
     /// answers with the last one. Begin with [`Head::default`] and go on with each

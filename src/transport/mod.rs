@@ -7,6 +7,7 @@
 
 pub mod audit_service;
 pub mod authorization_service;
+mod backups;
 pub mod body;
 pub mod caller;
 pub mod dispatch;
@@ -22,6 +23,7 @@ pub mod member_list;
 pub mod member_service;
 pub mod mutation;
 pub mod notification_service;
+pub mod operator_service;
 pub mod organization_service;
 pub mod policy_service;
 pub mod project_service;

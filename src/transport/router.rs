@@ -15,6 +15,7 @@ use super::health::{HealthRpc, Readiness};
 use super::invitation_service::InvitationRpc;
 use super::member_service::MemberRpc;
 use super::notification_service::NotificationRpc;
+use super::operator_service::OperatorRpc;
 use super::organization_service::OrganizationRpc;
 use super::policy_service::PolicyRpc;
 use super::project_service::ProjectRpc;
@@ -35,6 +36,7 @@ use crate::proto::v1::member_service_server::{MemberServiceServer, SERVICE_NAME 
 use crate::proto::v1::notification_service_server::{
     NotificationServiceServer, SERVICE_NAME as NOTIFICATION,
 };
+use crate::proto::v1::operator_service_server::{OperatorServiceServer, SERVICE_NAME as OPERATOR};
 use crate::proto::v1::organization_service_server::{
     OrganizationServiceServer, SERVICE_NAME as ORGANIZATION,
 };
@@ -61,6 +63,7 @@ pub fn routes(
         INVITATION,
         MEMBER,
         NOTIFICATION,
+        OPERATOR,
         ORGANIZATION,
         POLICY,
         PROJECT,
@@ -111,6 +114,10 @@ pub fn routes(
         .add_service(guarded!(
             NotificationServiceServer,
             NotificationRpc::new(Arc::clone(&application))
+        ))
+        .add_service(guarded!(
+            OperatorServiceServer,
+            OperatorRpc::new(Arc::clone(&application))
         ))
         .add_service(guarded!(
             OrganizationServiceServer,

@@ -16,8 +16,8 @@ use roster::domain::organization::{
 use roster::proto::{FILE_DESCRIPTOR_SET, v1};
 use roster::store::memory::MemoryStore;
 use roster::store::{
-    Commit, CommitError, CommitFuture, EventEntry, Head, HistoryEntry, IdempotencyKey, ReadError,
-    Remembered, Sequence, Store,
+    Commit, CommitError, CommitFuture, Condition, EventEntry, Head, HistoryEntry, IdempotencyKey,
+    ReadError, Remembered, SealedCommit, Sequence, Store,
 };
 use tokio_stream::StreamExt as _;
 use tonic::client::Grpc;
@@ -191,6 +191,8 @@ const RPCS: &[(&str, Does)] = &[
     ("NotificationService/AcknowledgeNotifications", Changes),
     ("NotificationService/ReleaseNotifications", Leases),
     ("NotificationService/ListNotifications", Lists),
+    ("OperatorService/Backup", Reads),
+    ("OperatorService/GetStatus", Reads),
     ("OrganizationService/CreateOrganization", Changes),
     ("OrganizationService/GetOrganization", Reads),
     ("OrganizationService/ListOrganizations", Lists),
@@ -600,6 +602,14 @@ impl Store for FailingStore {
 
     fn history(&self, after: Sequence, limit: usize) -> Result<Vec<HistoryEntry>, ReadError> {
         self.sound.history(after, limit)
+    }
+
+    fn sealed(&self, after: Sequence, bytes: usize) -> Result<Vec<SealedCommit>, ReadError> {
+        self.sound.sealed(after, bytes)
+    }
+
+    fn condition(&self) -> Result<Condition, ReadError> {
+        self.sound.condition()
     }
 }
 

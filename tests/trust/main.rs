@@ -18,3 +18,17 @@
     reason = "the harness serves the suite as well, which uses more of it"
 )]
 mod harness;
+
+mod backup;
+mod export;
+mod faults;
+#[path = "../suite/process/program.rs"]
+#[expect(
+    dead_code,
+    reason = "the suite's processes are asked for more than these"
+)]
+mod program;
+#[path = "../suite/process/storm.rs"]
+mod storm;
+mod torture;
+mod verify;

@@ -5,6 +5,7 @@
 //! forgets everything with its process is not asked to remember.
 
 mod answers;
+mod copies;
 mod events;
 mod indexes;
 mod model;
@@ -81,12 +82,14 @@ macro_rules! conformance {
             organizations_with_waiting_notifications_are_listed,
             many_tasks_write_to_many_organizations,
             only_one_of_many_rivals_wins,
+            a_copy_is_the_history_as_it_is_kept,
             random_commits_agree_with_a_naive_model,
         }
     };
 }
 pub use answers::*;
 pub(crate) use conformance;
+pub use copies::a_copy_is_the_history_as_it_is_kept;
 pub use events::*;
 pub use indexes::*;
 pub use model::random_commits_agree_with_a_naive_model;

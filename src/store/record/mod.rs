@@ -15,6 +15,7 @@
 //! This file knows nothing of keys, files or engines.
 
 pub(super) mod compact;
+pub mod lines;
 mod mirror;
 #[cfg(test)]
 pub(super) mod tests;

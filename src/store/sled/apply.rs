@@ -19,7 +19,7 @@ use crate::domain::change::RecordChange;
 use crate::domain::identifiers::OrganizationId;
 use crate::domain::organization::{Moment, Version};
 use crate::store::record::EncodeError;
-use crate::store::{CommitError, Head, ReadError, admission};
+use crate::store::{CommitError, Head, ReadError, admission, failpoint};
 
 /// From how many changed leaves on a batch is written. What the end of a commit adds and
 /// what merging doubles keeps each batch at 256 operations.
@@ -194,6 +194,7 @@ impl State {
     pub fn apply(&self, group: &[Settled]) -> Result<(), ApplyError> {
         let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         let apply = || {
+            failpoint::reach("apply").map_err(|fault| ReadError::Unavailable(fault.to_string()))?;
             Application {
                 state: self,
                 edit: Edit::new(&self.database),
@@ -236,7 +237,11 @@ impl State {
         self.faults
             .before_batch(changed.operations)
             .map_err(unavailable)?;
-        Ok(self.database.apply_batch(batch).map_err(unavailable)?)
+        let failed = |fault: std::io::Error| ReadError::Unavailable(fault.to_string());
+        failpoint::reach("batch").map_err(failed)?;
+        self.database.apply_batch(batch).map_err(unavailable)?;
+        failpoint::reach("batched").map_err(failed)?;
+        Ok(())
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use super::apply::Settled;
 use super::writer::Shared;
-use crate::store::{CommitError, Head, OnCommit, Sequence};
+use crate::store::{CommitError, Head, OnCommit, Sequence, failpoint};
 
 /// How many commits are applied at once, if so many wait.
 const MOST_AT_ONCE: usize = 512;
@@ -67,6 +67,8 @@ pub(super) fn finish(shared: &Shared, group: Durable) {
     }
     for (reply, outcome) in group.answers {
         let answer = outcome.map(|(head, on_commit)| publish(shared, head, on_commit));
+        // A step that can't fail, only be the last one.
+        let _ = failpoint::reach("answer");
         shared.under_way.fetch_sub(1, Ordering::Relaxed);
         // Whoever no longer waits for the answer has dropped its future.
         let _ = reply.send(answer);
@@ -74,6 +76,8 @@ pub(super) fn finish(shared: &Shared, group: Durable) {
 }
 
 fn publish(shared: &Shared, head: Head, on_commit: OnCommit) -> Sequence {
+    // As with answers.
+    let _ = failpoint::reach("publish");
     // What publishes is foreign code: its panic is its own, the commit is made.
     if catch_unwind(AssertUnwindSafe(|| on_commit(head.sequence))).is_err() {
         tracing::error!(sequence = head.sequence.0, "publishing a commit panicked");

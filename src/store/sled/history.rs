@@ -11,14 +11,14 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use super::frame::{Frame, HEADER_BYTES, announced_size};
+use super::frame::{Frame, HEADER_BYTES, announced_size, follow};
 use super::journal::{SEGMENT_HEADER_BYTES, Segment};
 use super::marks::CommitPlace;
-use super::scan::{follow, start_of};
+use super::scan::start_of;
 use crate::domain::identifiers::OrganizationId;
 use crate::store::record::{Entry, Stored};
 use crate::store::{
-    Head, HistoryEntry, Idempotency, IdempotencyKey, ReadError, Remembered, Sequence,
+    Head, HistoryEntry, Idempotency, IdempotencyKey, ReadError, Remembered, SealedCommit, Sequence,
 };
 
 /// How many places are kept at which reading can go on.
@@ -91,6 +91,33 @@ impl History {
         }
         self.keep(reading.place);
         Ok(entries)
+    }
+
+    /// Commits after `after` as they are kept, none of them after `end`: as many as it
+    /// takes to have `bytes`, and at least one.
+    pub fn sealed(
+        &self,
+        after: Sequence,
+        bytes: usize,
+        end: Sequence,
+    ) -> Result<Vec<SealedCommit>, ReadError> {
+        let mut commits = Vec::new();
+        if after >= end {
+            return Ok(commits);
+        }
+        let mut taken = 0_usize;
+        let mut reading = self.begin(after)?;
+        while (commits.is_empty() || taken < bytes) && reading.place.head.sequence < end {
+            reading = self.step(reading, |frame| {
+                if frame.sequence > after {
+                    taken = taken.saturating_add(frame.size());
+                    commits.push(frame.to_commit());
+                }
+                Ok(())
+            })?;
+        }
+        self.keep(reading.place);
+        Ok(commits)
     }
 
     /// Reads at most `limit` commits after `after`, none of them after `end`, and says

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 #[cfg(test)]
 use super::faults::Faults;
-use crate::store::{Chain, Head, Sequence};
+use crate::store::{Chain, Head, Sequence, failpoint};
 
 /// The bytes before a segment's first frame.
 pub(super) const SEGMENT_HEADER_BYTES: usize = 8 + 8 + 32 + 32;
@@ -129,7 +129,9 @@ impl Journal {
         }
         #[cfg(test)]
         self.faults.before_sync().map_err(AppendError::Unknown)?;
+        failpoint::reach("sync").map_err(AppendError::Unknown)?;
         last.file.sync_data().map_err(AppendError::Unknown)?;
+        failpoint::reach("synced").map_err(AppendError::Unknown)?;
         let offset = last.length;
         last.length = last.length.saturating_add(frames.len() as u64);
         let begun = self.begun.take();
@@ -145,6 +147,12 @@ impl Journal {
 }
 
 fn write(last: &LastSegment, frames: &[u8], #[cfg(test)] faults: &Faults) -> io::Result<()> {
+    failpoint::reach("append")?;
+    if failpoint::is_armed("append-half") {
+        let (half, _) = frames.split_at(frames.len() / 2);
+        last.file.write_all_at(half, last.length)?;
+        failpoint::reach("append-half")?;
+    }
     #[cfg(test)]
     faults.before_append(|part| last.file.write_all_at(part, last.length), frames)?;
     last.file.write_all_at(frames, last.length)
@@ -178,6 +186,7 @@ fn begin(directory: &Path, head: &Head) -> io::Result<(LastSegment, Segment)> {
     let header = segment_header(first, &head.chain);
     let begun = file
         .write_all(&header)
+        .and_then(|()| failpoint::reach("segment"))
         .and_then(|()| file.sync_all())
         .and_then(|()| sync_directory(directory));
     if let Err(fault) = begun {

@@ -29,7 +29,6 @@ mod edit;
 #[cfg(test)]
 mod faults;
 mod finish;
-mod frame;
 mod history;
 mod journal;
 mod keys;
@@ -38,6 +37,7 @@ mod leaves;
 mod marks;
 mod open;
 mod place;
+mod restore;
 mod scan;
 mod state;
 #[cfg(test)]
@@ -61,12 +61,14 @@ use self::apply::Writes;
 use self::history::History;
 use self::journal::Journal;
 pub use self::open::{OpenError, Verification};
-pub use self::verification::{VerifyError, VerifyReport, verify_directory};
+use self::place::{free_bytes, size_of};
+pub use self::restore::{Restoration, RestoreError, commits_of, head_of};
+pub use self::verification::{VerifyError, VerifyReport, verify_and_show, verify_directory};
 use self::writer::{Message, Request, Shared, Writer};
 use super::record::Stored;
 use super::{
-    Commit, CommitError, CommitFuture, EventEntry, Head, HistoryEntry, IdempotencyKey, ReadError,
-    Remembered, Sequence, Store, admission,
+    Commit, CommitError, CommitFuture, Condition, EventEntry, Head, HistoryEntry, IdempotencyKey,
+    ReadError, Remembered, SealedCommit, Sequence, Store, admission, failpoint, frame,
 };
 use crate::domain::identifiers::{OrganizationId, UserId};
 use crate::domain::organization::{Moment, Organization, Version};
@@ -157,6 +159,7 @@ impl SledStore {
             minimum_free: AtomicU64::new(opened.minimum_free),
             checkpoint_due: AtomicBool::new(false),
             directory: opened.directory,
+            path: directory.to_owned(),
             _lock: opened.lock,
         });
         let writer = Writer {
@@ -340,6 +343,25 @@ impl Store for SledStore {
         self.shared
             .history
             .read(after, limit, self.shared.head().sequence)
+    }
+
+    fn sealed(&self, after: Sequence, bytes: usize) -> Result<Vec<SealedCommit>, ReadError> {
+        let end = self.shared.head().sequence;
+        self.shared.history.sealed(after, bytes, end)
+    }
+
+    fn condition(&self) -> Result<Condition, ReadError> {
+        let unavailable = |fault: std::io::Error| ReadError::Unavailable(fault.to_string());
+        let shared = &self.shared;
+        let free_bytes = free_bytes(&shared.directory).map_err(unavailable)?;
+        let minimum_free_bytes = shared.minimum_free.load(Ordering::Relaxed);
+        let full = (free_bytes < minimum_free_bytes).then_some(CommitError::Full);
+        Ok(Condition {
+            size_bytes: size_of(&shared.path).map_err(unavailable)?,
+            free_bytes,
+            minimum_free_bytes,
+            refusal: shared.refusal().or(full).map(|refusal| refusal.to_string()),
+        })
     }
 
     fn verify(&self, after: Head, limit: usize) -> Result<Head, ReadError> {

@@ -3,6 +3,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
@@ -73,6 +74,25 @@ pub(super) fn usual_minimum_free(directory: &File) -> io::Result<u64> {
 pub(super) fn free_bytes(directory: &File) -> io::Result<u64> {
     let room = rustix::fs::fstatvfs(directory)?;
     Ok(room.f_bavail.saturating_mul(room.f_frsize))
+}
+
+/// How many bytes the files below a directory take on the disk. Files that go away
+/// meanwhile count for nothing.
+pub(super) fn size_of(directory: &Path) -> io::Result<u64> {
+    let mut bytes = 0_u64;
+    for file in std::fs::read_dir(directory)? {
+        let file = file?;
+        let metadata = match file.metadata() {
+            Err(fault) if fault.kind() == io::ErrorKind::NotFound => continue,
+            metadata => metadata?,
+        };
+        bytes = bytes.saturating_add(match metadata.is_dir() {
+            true => size_of(&file.path())?,
+            // In units of 512 bytes, whatever the file system's blocks are.
+            false => metadata.blocks().saturating_mul(512),
+        });
+    }
+    Ok(bytes)
 }
 
 /// The name of the file system, if it is one that should not be used.

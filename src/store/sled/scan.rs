@@ -9,9 +9,8 @@
 
 use std::path::PathBuf;
 
-use super::frame::{Frame, find};
+use super::frame::{Frame, find, follow};
 use super::journal::{SEGMENT_HEADER_BYTES, Segment, read_segment_header};
-use crate::store::record::link;
 use crate::store::{Head, Sequence};
 
 /// Damage to acknowledged history.
@@ -91,15 +90,6 @@ pub(super) fn frames<E: From<Damage>>(
         length = length.saturating_add(frame.size());
         visit(&frame, offset)?;
     }
-}
-
-/// The history with one more frame, if it is the next one.
-pub(super) fn follow(head: &Head, frame: &Frame<'_>) -> Option<Head> {
-    let next = Head {
-        sequence: Sequence(head.sequence.0.checked_add(1)?),
-        chain: link(&head.chain, frame.entry),
-    };
-    (next.sequence == frame.sequence && next.chain == frame.chain).then_some(next)
 }
 
 /// Whether what follows `last` was once acknowledged, although it can't be read any more.

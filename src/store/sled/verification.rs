@@ -30,10 +30,10 @@ use super::leaves;
 use super::marks::{AppliedHead, KeptAnswer, OrganizationMark, Wake};
 use super::open::{OpenError, REPLAYED_AT_ONCE, io_error, join, lost, read, settle};
 use super::place::acquire;
-use super::scan::{Place, frames, is_torn_beginning, start_of};
+use super::scan::{Damage, Place, frames, is_torn_beginning, start_of};
 use super::state::{self, State, StateFault, guarded};
 use crate::domain::identifiers::OrganizationId;
-use crate::domain::organization::Moment;
+use crate::domain::organization::{Moment, Organization};
 use crate::store::{Head, ReadError};
 
 /// How long to wait for a process that is about to end.
@@ -98,6 +98,15 @@ pub enum VerifyError {
 /// Nothing in `path` is changed. The copy takes as much room as the database and is
 /// removed afterwards.
 pub fn verify_directory(path: &Path, scratch: &Path) -> Result<VerifyReport, VerifyError> {
+    verify_and_show(path, scratch, |_| ())
+}
+
+/// The same, and shows every organization if all checks out.
+pub fn verify_and_show(
+    path: &Path,
+    scratch: &Path,
+    mut show: impl FnMut(&Organization),
+) -> Result<VerifyReport, VerifyError> {
     let _lock = lock_if_ever_used(path)?;
     let journal = path.join("journal");
     let segments = whole_segments(&journal)?;
@@ -106,7 +115,7 @@ pub fn verify_directory(path: &Path, scratch: &Path) -> Result<VerifyReport, Ver
     let state = match open_copy(&database, &copy, !segments.is_empty()) {
         Ok(state) => state,
         Err(fault @ VerifyError::Database { .. }) => {
-            walk(&segments, |_, _, _| Ok(()))?;
+            walk(&segments, |_, _, _| Ok::<(), OpenError>(()))?;
             return Err(fault);
         }
         Err(fault) => return Err(fault),
@@ -116,6 +125,18 @@ pub fn verify_directory(path: &Path, scratch: &Path) -> Result<VerifyReport, Ver
         check.take(segment, frame, offset)
     })?;
     let counted = check.finish(&head)?;
+    let unreadable = |fault: ReadError| io_error("read", &database)(io::Error::other(fault));
+    let mut after = None;
+    while let Some(id) = state
+        .organizations(after.as_ref(), 1)
+        .map_err(unreadable)?
+        .pop()
+    {
+        if let Some((organization, _)) = state.load(&id).map_err(unreadable)? {
+            show(&organization);
+        }
+        after = Some(id);
+    }
     Ok(VerifyReport {
         head,
         segments: segments.len() as u64,
@@ -125,7 +146,7 @@ pub fn verify_directory(path: &Path, scratch: &Path) -> Result<VerifyReport, Ver
 }
 
 /// The lock of a directory; nothing if no process ever had it open, as with a copy.
-fn lock_if_ever_used(path: &Path) -> Result<Option<File>, OpenError> {
+pub(super) fn lock_if_ever_used(path: &Path) -> Result<Option<File>, OpenError> {
     let name = path.join("lock");
     let file = match File::open(&name) {
         Ok(file) => file,
@@ -139,7 +160,7 @@ fn lock_if_ever_used(path: &Path) -> Result<Option<File>, OpenError> {
 }
 
 /// The segments without one that a process died over while it began it.
-fn whole_segments(journal: &Path) -> Result<Vec<Segment>, OpenError> {
+pub(super) fn whole_segments(journal: &Path) -> Result<Vec<Segment>, OpenError> {
     let mut found = segments(journal).map_err(io_error("list", journal))?;
     if let Some(last) = found.last()
         && is_torn_beginning(last, &read(&last.path)?)
@@ -151,10 +172,10 @@ fn whole_segments(journal: &Path) -> Result<Vec<Segment>, OpenError> {
 
 /// Shows every commit of the journal to `visit`. Answers with the end of the history
 /// and how many bytes of a torn write follow it.
-fn walk(
+pub(super) fn walk<E: From<OpenError>>(
     segments: &[Segment],
-    mut visit: impl FnMut(&Segment, &Frame<'_>, u64) -> Result<(), OpenError>,
-) -> Result<(Head, u64), OpenError> {
+    mut visit: impl FnMut(&Segment, &Frame<'_>, u64) -> Result<(), E>,
+) -> Result<(Head, u64), E> {
     let mut head = Head::default();
     let mut torn_bytes = 0;
     for (position, segment) in segments.iter().enumerate() {
@@ -164,14 +185,31 @@ fn walk(
             Place::Middle
         };
         let bytes = read(&segment.path)?;
-        join(&head, segment, &start_of(segment, &bytes)?)?;
+        let start = start_of(segment, &bytes).map_err(OpenError::from)?;
+        join(&head, segment, &start)?;
         let end = frames(segment, &bytes, place, |frame, offset| {
-            visit(segment, frame, offset)
+            visit(segment, frame, offset).map_err(Stopped::Visit)
+        })
+        .map_err(|stopped| match stopped {
+            Stopped::Damage(damage) => OpenError::from(damage).into(),
+            Stopped::Visit(fault) => fault,
         })?;
         head = end.head;
         torn_bytes = bytes.len().saturating_sub(end.length) as u64;
     }
     Ok((head, torn_bytes))
+}
+
+/// Why not every commit was shown.
+enum Stopped<E> {
+    Damage(Damage),
+    Visit(E),
+}
+
+impl<E> From<Damage> for Stopped<E> {
+    fn from(damage: Damage) -> Self {
+        Self::Damage(damage)
+    }
 }
 
 fn open_copy(database: &Path, copy: &Scratch, needed: bool) -> Result<State, VerifyError> {

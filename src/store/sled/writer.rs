@@ -13,6 +13,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -32,7 +33,7 @@ use crate::domain::organization::{Moment, Version};
 use crate::store::record::link;
 use crate::store::{
     CommitError, Head, Idempotency, IdempotencyKey, OnCommit, ReadError, Remembered, Sequence,
-    admission,
+    admission, failpoint,
 };
 
 /// The most commits in one group.
@@ -84,6 +85,8 @@ pub(super) struct Shared {
     pub under_way: AtomicUsize,
     pub checkpoint_due: AtomicBool,
     pub directory: File,
+    /// Where it is.
+    pub path: PathBuf,
     /// Last, so that it is let go after everything else is closed.
     pub _lock: File,
 }
@@ -323,8 +326,8 @@ impl Writer {
         }
         self.unchecked_bytes = 0;
         let state = &self.shared.state;
-        let checked = state
-            .flush()
+        let checked = failpoint::reach("checkpoint")
+            .and_then(|()| state.flush())
             .and_then(|()| Ok(state.is_in_place()? && self.journal.is_in_place()?));
         match checked {
             Ok(true) => tracing::debug!(sequence = self.head.sequence.0, "checkpoint"),

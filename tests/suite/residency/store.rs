@@ -8,8 +8,8 @@ use roster::domain::identifiers::{OrganizationId, UserId};
 use roster::domain::organization::{Moment, Organization, Version};
 use roster::store::memory::MemoryStore;
 use roster::store::{
-    Commit, CommitError, CommitFuture, EventEntry, Head, HistoryEntry, IdempotencyKey, ReadError,
-    Remembered, Sequence, Store,
+    Commit, CommitError, CommitFuture, Condition, EventEntry, Head, HistoryEntry, IdempotencyKey,
+    ReadError, Remembered, SealedCommit, Sequence, Store,
 };
 use tokio::sync::oneshot;
 
@@ -195,6 +195,14 @@ impl Store for WatchedStore {
 
     fn history(&self, after: Sequence, limit: usize) -> Result<Vec<HistoryEntry>, ReadError> {
         self.read().history(after, limit)
+    }
+
+    fn sealed(&self, after: Sequence, bytes: usize) -> Result<Vec<SealedCommit>, ReadError> {
+        self.read().sealed(after, bytes)
+    }
+
+    fn condition(&self) -> Result<Condition, ReadError> {
+        self.read().condition()
     }
 
     fn verify(&self, after: Head, limit: usize) -> Result<Head, ReadError> {

@@ -10,8 +10,11 @@
 
 mod access;
 mod commits;
+mod lines;
 mod records;
 mod shared;
+
+pub(super) use lines::Unfit;
 
 use std::borrow::Cow;
 
@@ -465,6 +468,46 @@ mirrors! {
         records: Vec<Change1<'a>>,
         #[serde(borrow)]
         events: Vec<Event1<'a>>,
+    }
+
+    /// What an export says of an organization.
+    pub(super) enum Told1<'a> {
+        Organization {
+            version: u64,
+            #[serde(borrow)]
+            profile: Profile1<'a>,
+        },
+        #[serde(borrow)]
+        Member(Member1<'a>),
+        #[serde(borrow)]
+        Role(Role1<'a>),
+        #[serde(borrow)]
+        Project(Project1<'a>),
+        #[serde(borrow)]
+        Resource(Resource1<'a>),
+        #[serde(borrow)]
+        Group(Group1<'a>),
+        #[serde(borrow)]
+        Invitation(Invitation1<'a>),
+        #[serde(borrow)]
+        Token(Token1<'a>),
+        #[serde(borrow)]
+        Guardrail(Guardrail1<'a>),
+        #[serde(borrow)]
+        Notification(Notification1<'a>),
+        Commit {
+            at: i64,
+            #[serde(borrow)]
+            events: Vec<Event1<'a>>,
+        },
+    }
+
+    /// A line of an export.
+    pub(super) struct Line1<'a> {
+        #[serde(borrow)]
+        organization: Text<'a>,
+        #[serde(borrow)]
+        told: Told1<'a>,
     }
 
     pub(super) struct Idempotency1<'a> {

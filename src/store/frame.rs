@@ -1,5 +1,5 @@
-//! One commit in the journal: a header, the sealed history entry and the sealed
-//! answer to remember.
+//! One commit in a journal or a backup: a header, the sealed history entry and the
+//! sealed answer to remember.
 //!
 //! The own hash makes a frame checkable alone, so that damage to one does not
 //! hide those after it. The chain makes the history checkable as a whole; it is
@@ -12,17 +12,17 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::store::record::MAX_COMMIT_BYTES;
-use crate::store::{Chain, Sequence};
+use crate::store::record::{MAX_COMMIT_BYTES, link};
+use crate::store::{Chain, Head, SealedCommit, Sequence};
 
 /// The bytes before a frame's entry.
-pub(super) const HEADER_BYTES: usize = 4 + 4 + 4 + 8 + 8 + 32 + 32;
+pub(in crate::store) const HEADER_BYTES: usize = 4 + 4 + 4 + 8 + 8 + 32 + 32;
 
 const MAGIC: [u8; 4] = *b"rsf1";
 
 /// A frame that checks out.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Frame<'a> {
+pub(in crate::store) struct Frame<'a> {
     /// Its position.
     pub sequence: Sequence,
     /// The position of the first frame that was written together with it.
@@ -37,7 +37,7 @@ pub(super) struct Frame<'a> {
 
 /// There is no whole frame.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct NoFrame;
+pub(in crate::store) struct NoFrame;
 
 impl<'a> Frame<'a> {
     /// Reads the frame that `bytes` begin with.
@@ -62,6 +62,28 @@ impl<'a> Frame<'a> {
         let mut head = Vec::with_capacity(HEADER_BYTES);
         self.write_head(&mut head);
         own_hash(&head, self.entry, self.answer)
+    }
+
+    /// The frame of a commit that is copied. It is a group of its own: whatever came
+    /// before it was durable once.
+    pub fn of(commit: &'a SealedCommit) -> Self {
+        Self {
+            sequence: commit.sequence,
+            group: commit.sequence,
+            chain: commit.chain,
+            entry: &commit.entry,
+            answer: &commit.answer,
+        }
+    }
+
+    /// The commit, for a copy.
+    pub fn to_commit(&self) -> SealedCommit {
+        SealedCommit {
+            sequence: self.sequence,
+            chain: self.chain,
+            entry: self.entry.to_vec(),
+            answer: self.answer.to_vec(),
+        }
     }
 
     fn write_head(&self, bytes: &mut Vec<u8>) {
@@ -99,8 +121,17 @@ impl<'a> Frame<'a> {
     }
 }
 
+/// The history with one more frame, if it is the next one.
+pub(in crate::store) fn follow(head: &Head, frame: &Frame<'_>) -> Option<Head> {
+    let next = Head {
+        sequence: Sequence(head.sequence.0.checked_add(1)?),
+        chain: link(&head.chain, frame.entry),
+    };
+    (next.sequence == frame.sequence && next.chain == frame.chain).then_some(next)
+}
+
 /// How many bytes the frame with this header has in all, if it is a header at all.
-pub(super) fn announced_size(header: &[u8]) -> Result<usize, NoFrame> {
+pub(in crate::store) fn announced_size(header: &[u8]) -> Result<usize, NoFrame> {
     let rest = header.strip_prefix(&MAGIC).ok_or(NoFrame)?;
     let (entry, rest) = rest.split_first_chunk::<4>().ok_or(NoFrame)?;
     let (answer, _) = rest.split_first_chunk::<4>().ok_or(NoFrame)?;
@@ -113,7 +144,10 @@ pub(super) fn announced_size(header: &[u8]) -> Result<usize, NoFrame> {
 }
 
 /// The first whole frame in `bytes`, wherever it begins, that `wanted` accepts.
-pub(super) fn find<'a>(bytes: &'a [u8], wanted: impl Fn(&Frame<'a>) -> bool) -> Option<Frame<'a>> {
+pub(in crate::store) fn find<'a>(
+    bytes: &'a [u8],
+    wanted: impl Fn(&Frame<'a>) -> bool,
+) -> Option<Frame<'a>> {
     bytes
         .windows(MAGIC.len())
         .enumerate()
