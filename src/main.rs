@@ -24,6 +24,7 @@ fn main() -> ExitCode {
     match CommandLine::parse().command {
         Command::Serve(settings) => serve(*settings),
         Command::Catalog(command) => cli::catalog::run(&command),
+        Command::Keys(command) => cli::keys::run(&command),
         Command::Verify(settings) => cli::verify::run(&settings),
     }
 }

@@ -6,4 +6,5 @@
 pub mod catalog;
 pub mod daemon;
 pub mod exit;
+pub mod keys;
 pub mod verify;

@@ -1,20 +1,20 @@
-//! Every service of the daemon, by name, each behind the authenticator but health.
+//! Every service of the daemon, by name. Who may call what is looked at before, in
+//! `dispatch`.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tonic::service::Routes;
-use tonic::service::interceptor::InterceptedService;
 use tonic_health::pb::health_server::HealthServer;
 
 use super::audit_service::AuditRpc;
-use super::caller::Authenticator;
 use super::dispatch::Checks;
 use super::group_service::GroupRpc;
 use super::health::{HealthRpc, Readiness};
 use super::invitation_service::InvitationRpc;
 use super::member_service::MemberRpc;
 use super::notification_service::NotificationRpc;
+use super::operator_service::OperatorRpc;
 use super::organization_service::OrganizationRpc;
 use super::policy_service::PolicyRpc;
 use super::project_service::ProjectRpc;
@@ -35,6 +35,7 @@ use crate::proto::v1::member_service_server::{MemberServiceServer, SERVICE_NAME 
 use crate::proto::v1::notification_service_server::{
     NotificationServiceServer, SERVICE_NAME as NOTIFICATION,
 };
+use crate::proto::v1::operator_service_server::{OperatorServiceServer, SERVICE_NAME as OPERATOR};
 use crate::proto::v1::organization_service_server::{
     OrganizationServiceServer, SERVICE_NAME as ORGANIZATION,
 };
@@ -50,7 +51,6 @@ use crate::proto::v1::token_service_server::{SERVICE_NAME as TOKEN, TokenService
 /// The services; `checks` is the one that checks are answered by.
 pub fn routes(
     application: Arc<Application>,
-    authenticator: &Authenticator,
     checks: Checks,
     readiness: watch::Receiver<Readiness>,
 ) -> Result<Routes, ServeError> {
@@ -61,6 +61,7 @@ pub fn routes(
         INVITATION,
         MEMBER,
         NOTIFICATION,
+        OPERATOR,
         ORGANIZATION,
         POLICY,
         PROJECT,
@@ -80,62 +81,63 @@ pub fn routes(
     let v1alpha = reflection()
         .build_v1alpha()
         .map_err(ServeError::Reflection)?;
-    macro_rules! guarded {
+    macro_rules! limited {
         ($server:ident, $service:expr) => {
-            InterceptedService::new(
-                $server::new($service).max_decoding_message_size(MAX_REQUEST_BYTES),
-                authenticator.clone(),
-            )
+            $server::new($service).max_decoding_message_size(MAX_REQUEST_BYTES)
         };
     }
     let routes = Routes::new(health)
-        .add_service(InterceptedService::new(v1, authenticator.clone()))
-        .add_service(InterceptedService::new(v1alpha, authenticator.clone()))
-        .add_service(guarded!(
+        .add_service(v1)
+        .add_service(v1alpha)
+        .add_service(limited!(
             AuditServiceServer,
             AuditRpc::new(Arc::clone(&application))
         ))
         .add_service(checks)
-        .add_service(guarded!(
+        .add_service(limited!(
             GroupServiceServer,
             GroupRpc::new(Arc::clone(&application))
         ))
-        .add_service(guarded!(
+        .add_service(limited!(
             InvitationServiceServer,
             InvitationRpc::new(Arc::clone(&application))
         ))
-        .add_service(guarded!(
+        .add_service(limited!(
             MemberServiceServer,
             MemberRpc::new(Arc::clone(&application))
         ))
-        .add_service(guarded!(
+        .add_service(limited!(
             NotificationServiceServer,
             NotificationRpc::new(Arc::clone(&application))
         ))
-        .add_service(guarded!(
+        .add_service(limited!(
+            OperatorServiceServer,
+            OperatorRpc::new(Arc::clone(&application))
+        ))
+        .add_service(limited!(
             OrganizationServiceServer,
             OrganizationRpc::new(Arc::clone(&application))
         ))
-        .add_service(guarded!(
+        .add_service(limited!(
             PolicyServiceServer,
             PolicyRpc::new(Arc::clone(&application))
         ))
-        .add_service(guarded!(
+        .add_service(limited!(
             ProjectServiceServer,
             ProjectRpc::new(Arc::clone(&application))
         ))
-        .add_service(guarded!(
+        .add_service(limited!(
             ResourceServiceServer,
             ResourceRpc::new(Arc::clone(&application))
         ))
-        .add_service(guarded!(
+        .add_service(limited!(
             RoleServiceServer,
             RoleRpc::new(Arc::clone(&application))
         ))
-        .add_service(guarded!(
+        .add_service(limited!(
             ServiceAccountServiceServer,
             ServiceAccountRpc::new(Arc::clone(&application))
         ))
-        .add_service(guarded!(TokenServiceServer, TokenRpc::new(application)));
+        .add_service(limited!(TokenServiceServer, TokenRpc::new(application)));
     Ok(routes.prepare())
 }
