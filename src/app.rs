@@ -1,6 +1,8 @@
 //! The composition root: the one place where the parts are chosen and joined.
 
 pub mod budget;
+pub mod callers;
+pub mod callers_file;
 pub mod doubt;
 mod failing;
 
@@ -18,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use self::budget::{MemoryBudget, Regulator};
+use self::callers::{Callers, CallersError};
 pub use self::failing::arm_failpoint;
 use crate::application::{Application, Links};
 use crate::catalogs::{self, CatalogFault};
@@ -29,7 +32,6 @@ use crate::domain::Catalog;
 use crate::engine::{CatalogError, CompiledCatalog, OfferedCatalog};
 use crate::store::Store;
 use crate::store::sled::{OpenError, OpenOptions};
-use crate::transport::caller::Authenticator;
 use crate::transport::listeners::{Listeners, UnixSocket, UnixSocketError};
 use crate::transport::server::{self, Manner, ServeError};
 use crate::world::{SystemWorld, World};
@@ -108,6 +110,9 @@ pub enum AppError {
         #[source]
         source: io::Error,
     },
+    /// Who may call can't be read.
+    #[error(transparent)]
+    Callers(#[from] CallersError),
     /// The Unix socket can't be listened on.
     #[error(transparent)]
     ListenUnix(#[from] UnixSocketError),
@@ -132,7 +137,8 @@ pub fn stand_back() {
 pub struct App {
     listeners: Listeners,
     application: Arc<Application>,
-    authenticator: Authenticator,
+    callers: Callers,
+    operator_key: String,
     courier: Option<Courier>,
     settings: Settings,
     key_file: PathBuf,
@@ -155,6 +161,7 @@ impl App {
                 source,
             })?;
         let world: Arc<dyn World> = Arc::new(SystemWorld);
+        let callers = Callers::load(&settings.callers)?;
         let courier = courier(&settings)?;
         let offered = offered_catalogs(&settings.catalogs)?;
         let budget = MemoryBudget::of_mib(settings.memory_budget_mib);
@@ -192,9 +199,10 @@ impl App {
         let unix = settings.listen_unix.as_deref();
         let unix = unix.map(UnixSocket::bind).transpose()?;
         Ok(Self {
-            listeners: Listeners::new(listener, unix),
+            listeners: Listeners::new(listener, unix).with_tls(callers.tls()),
             application,
-            authenticator: Authenticator::new(&key),
+            callers,
+            operator_key: key,
             courier,
             key_file: directory.join(OPERATOR_KEY_FILE),
             settings,
@@ -228,10 +236,14 @@ impl App {
             ));
         }
         lines.push("call it as the operator, for example:".to_owned());
+        let (scheme, transport) = match &self.settings.callers.tls_certificate {
+            Some(_) => ("https", "--cacert ca.pem"),
+            None => ("http", "--http2-prior-knowledge"),
+        };
         lines.push(format!(
-            "  buf curl --protocol grpc --http2-prior-knowledge --reflect-header '*' \\\n    \
+            "  buf curl --protocol grpc {transport} --reflect-header '*' \\\n    \
              -H \"authorization: Bearer $(cat {key})\" \\\n    \
-             http://{address}/roster.v1.OrganizationService/ListOrganizations"
+             {scheme}://{address}/roster.v1.OrganizationService/ListOrganizations"
         ));
         if !self.examples.is_empty() {
             lines.push(format!(
@@ -255,6 +267,11 @@ impl App {
         let (stopping, stopped) = watch::channel(false);
         let mut background = JoinSet::new();
         background.spawn(look_over(Arc::clone(&self.application), stopped.clone()));
+        let authenticator = self.callers.authenticator(&self.operator_key);
+        let following = self
+            .callers
+            .follow(Arc::clone(&self.application), stopped.clone());
+        background.spawn(following);
         background.spawn(worker::tidy(Arc::clone(&self.application), stopped.clone()));
         if let Some(courier) = self.courier {
             let application = Arc::clone(&self.application);
@@ -270,7 +287,7 @@ impl App {
         let served = server::serve(
             self.listeners,
             self.application,
-            self.authenticator,
+            authenticator,
             manner,
             stop,
         )

@@ -1,8 +1,10 @@
 //! Settings: by flag or `ROSTER_*`, read once, checked together, printed as they took effect.
 
 pub mod backup;
+pub mod callers;
 pub mod connection;
 pub mod export;
+pub mod keys;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -13,6 +15,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use self::backup::{BackupSettings, RestoreSettings, StatusSettings};
 use self::export::{ExportSettings, ImportSettings};
+use self::callers::CallerSettings;
+use self::keys::KeysCommand;
 use crate::application::LinkTemplate;
 use crate::delivery::{SmtpServer, WebhookAddress};
 use crate::telemetry::LogFormat;
@@ -56,6 +60,10 @@ pub enum Command {
     Restore(RestoreSettings),
     /// Ask a daemon how it is: revision, room on the disk, whether changes are refused.
     Status(StatusSettings),
+    /// Look after the keys by which services, jobs and people call a running daemon.
+    ///
+    /// Exit code 1 if the daemon can't be reached or refuses.
+    Keys(KeysCommand),
     /// Check a data directory that no daemon has open: that the history is whole and
     /// unchanged, that the database holds what the history says and nothing else, and
     /// that every member, role, project and group that a record names is there.
@@ -136,9 +144,13 @@ pub struct Settings {
     pub listen: SocketAddr,
 
     /// Path of a Unix socket to serve gRPC on as well, for those in the group of the
-    /// daemon's user; the key is needed there too.
+    /// daemon's user; the key is needed there too, but for those that the callers file knows.
     #[arg(long, env = "ROSTER_LISTEN_UNIX", value_name = "PATH")]
     pub listen_unix: Option<PathBuf>,
+
+    /// Who may call besides those who hold keys, and TLS.
+    #[command(flatten)]
+    pub callers: CallerSettings,
 
     /// How many threads serve checks and connections; by default one for each core.
     #[arg(long, env = "ROSTER_SERVING_THREADS", value_name = "COUNT")]
@@ -290,7 +302,7 @@ impl Settings {
             .iter()
             .map(|folder| folder.display().to_string())
             .collect();
-        vec![
+        let mut settings = vec![
             ("ROSTER_DATA_DIR", self.data_dir.display().to_string()),
             ("ROSTER_LISTEN", self.listen.to_string()),
             ("ROSTER_LISTEN_UNIX", shown_path(self.listen_unix.as_ref())),
@@ -335,7 +347,9 @@ impl Settings {
                 format!("{:?}", self.log_format).to_lowercase(),
             ),
             ("ROSTER_LOG", self.log.clone()),
-        ]
+        ];
+        settings.extend(self.callers.in_effect());
+        settings
     }
 }
 

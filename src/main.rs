@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         Command::Import(settings) => cli::export::import(&settings),
         Command::Restore(settings) => cli::backup::restore(&settings),
         Command::Status(settings) => cli::status::run(&settings),
+        Command::Keys(command) => cli::keys::run(&command),
         Command::Verify(settings) => cli::verify::run(&settings),
     }
 }

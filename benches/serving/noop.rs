@@ -18,6 +18,7 @@ use roster::transport::body::Answer;
 use roster::transport::caller::Authenticator;
 use roster::transport::dispatch::{Connection, Dispatch};
 use roster::transport::hot::unary::{Received, receive, respond};
+use roster::transport::identities::Peer;
 use roster::transport::listeners::{Listeners, UnixSocket};
 use roster::transport::server::{Manner, serve_through};
 use roster::transport::serving::{Handler, Session};
@@ -122,8 +123,8 @@ struct FrontSession(Arc<Connection>);
 impl Handler for Front {
     type Session = FrontSession;
 
-    fn connected(&self) -> FrontSession {
-        FrontSession(Arc::new(self.0.connected()))
+    fn connected(&self, peer: Peer) -> FrontSession {
+        FrontSession(Arc::new(self.0.connected(peer)))
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod actor;
 pub mod audit;
+pub mod caller_keys;
 pub mod check;
 pub mod error;
 pub mod example;
@@ -21,6 +22,7 @@ pub mod notifications;
 pub mod operating;
 pub mod organizations;
 pub mod outbox;
+pub mod permits;
 pub mod registry;
 pub mod residence;
 pub mod revision;
@@ -38,12 +40,14 @@ pub use link_template::LinkTemplate;
 pub use links::Links;
 pub use listing::{Page, PageRequest};
 pub use mutate::{Request, Written};
+pub use permits::{Bounds, Permit, Scope, Scopes};
 pub use tokens::{Secret, TokenCheck, TokenChecked};
 
 use crate::domain::organization::Moment;
 use crate::engine::OfferedCatalog;
 use crate::store::Store;
 use crate::world::World;
+use caller_keys::CallerKeys;
 use expiry::Resting;
 use integrity::Integrity;
 use outbox::Outbox;
@@ -69,6 +73,7 @@ pub struct Application {
     auditing: Arc<Semaphore>,
     outbox: Arc<Outbox>,
     integrity: Arc<Integrity>,
+    caller_keys: Arc<CallerKeys>,
 }
 
 impl Application {
@@ -107,6 +112,7 @@ impl Application {
             auditing: Arc::new(Semaphore::new(audit::MAX_READERS)),
             outbox: Arc::default(),
             integrity,
+            caller_keys: Arc::default(),
         }
     }
 

@@ -80,19 +80,11 @@ impl Secret {
         let mut locator = vec![u8::try_from(organization.len()).unwrap_or(u8::MAX)];
         locator.extend_from_slice(organization.as_bytes());
         locator.extend_from_slice(token.as_bytes());
-        let random: [u8; RANDOM_BYTES] = {
-            let mut bytes = [0; RANDOM_BYTES];
-            let drawn = [world.random(), world.random()].concat();
-            for (byte, drawn) in bytes.iter_mut().zip(drawn) {
-                *byte = drawn;
-            }
-            bytes
-        };
         let body = format!(
             "{}{}_{}",
             prefix(kind),
             URL_SAFE_NO_PAD.encode(locator),
-            URL_SAFE_NO_PAD.encode(random)
+            random_text(world)
         );
         let text = format!("{body}{}", checksum(&body));
         Self(text.into())
@@ -128,6 +120,11 @@ impl Secret {
         }
         let secret = found.ok_or(Refusal::BadToken)?;
         Ok(Presented { token, secret })
+    }
+
+    /// The organization that it says to be of.
+    pub fn organization(&self) -> Option<String> {
+        self.locator().map(|(organization, _)| organization)
     }
 
     /// The ids of the organization and the token that it says to be of.
@@ -168,8 +165,18 @@ fn prefix(kind: TokenKind) -> &'static str {
     }
 }
 
+/// What nobody can guess, as 43 characters.
+pub(super) fn random_text(world: &dyn World) -> String {
+    let mut bytes = [0; RANDOM_BYTES];
+    let drawn = [world.random(), world.random()].concat();
+    for (byte, drawn) in bytes.iter_mut().zip(drawn) {
+        *byte = drawn;
+    }
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
 /// Tells a secret from a text that merely begins like one; it protects nothing.
-fn checksum(body: &str) -> String {
+pub(super) fn checksum(body: &str) -> String {
     let digest = Sha256::digest(body.as_bytes());
     let mut text = URL_SAFE_NO_PAD.encode(digest);
     text.truncate(CHECKSUM_CHARACTERS);

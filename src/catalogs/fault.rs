@@ -1,8 +1,8 @@
-//! What is wrong with a catalog, and where.
+//! What is wrong with a catalog, or with another file of settings, and where.
 
 use std::ops::Range;
 
-/// One thing wrong with a catalog.
+/// One thing wrong with a catalog, or with another file of settings.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 #[error("{path}:{line}:{column}: {message}")]
 pub struct CatalogFault {
@@ -18,7 +18,7 @@ pub struct CatalogFault {
 
 impl CatalogFault {
     /// A fault of a whole file or folder.
-    pub(super) fn of_file(path: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn of_file(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             path: path.into(),
             line: 1,
@@ -30,7 +30,7 @@ impl CatalogFault {
 
 /// Collects the faults of one file while it is read.
 #[derive(Debug)]
-pub(super) struct Faults<'t> {
+pub(crate) struct Faults<'t> {
     path: &'t str,
     text: &'t str,
     found: Vec<CatalogFault>,
@@ -38,7 +38,7 @@ pub(super) struct Faults<'t> {
 
 impl<'t> Faults<'t> {
     /// None so far.
-    pub(super) fn new(path: &'t str, text: &'t str) -> Self {
+    pub(crate) fn new(path: &'t str, text: &'t str) -> Self {
         Self {
             path,
             text,
@@ -47,7 +47,7 @@ impl<'t> Faults<'t> {
     }
 
     /// Notes a fault at a range of bytes.
-    pub(super) fn add(&mut self, span: Range<usize>, message: impl Into<String>) {
+    pub(crate) fn add(&mut self, span: Range<usize>, message: impl Into<String>) {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line_start = before
             .rfind('\n')
@@ -66,12 +66,12 @@ impl<'t> Faults<'t> {
     }
 
     /// The text of the file at a range of bytes, as it is written there.
-    pub(super) fn written(&self, span: Range<usize>) -> &'t str {
+    pub(crate) fn written(&self, span: Range<usize>) -> &'t str {
         self.text.get(span).unwrap_or_default()
     }
 
     /// What was found, in the order of the file.
-    pub(super) fn into_found(mut self) -> Vec<CatalogFault> {
+    pub(crate) fn into_found(mut self) -> Vec<CatalogFault> {
         self.found.sort();
         self.found.dedup();
         self.found

@@ -18,14 +18,14 @@
 
 mod actions;
 mod conditions;
-mod fault;
+pub(crate) mod fault;
 mod folder;
 mod notifications;
 mod plans;
 mod reading;
 mod resource_types;
 mod roles;
-mod section;
+pub(crate) mod section;
 mod team;
 mod vocabulary;
 

@@ -13,14 +13,14 @@ use toml::de::{DeTable, DeValue};
 use super::fault::Faults;
 
 /// A piece of text and where it stands.
-pub(super) type Name = Spanned<String>;
+pub(crate) type Name = Spanned<String>;
 
 /// A value and where it stands.
-pub(super) type Value<'t> = Spanned<DeValue<'t>>;
+pub(crate) type Value<'t> = Spanned<DeValue<'t>>;
 
 /// One table of the file.
 #[derive(Debug)]
-pub(super) struct Section<'t> {
+pub(crate) struct Section<'t> {
     what: String,
     span: Range<usize>,
     table: &'t DeTable<'t>,
@@ -29,7 +29,7 @@ pub(super) struct Section<'t> {
 
 impl<'t> Section<'t> {
     /// The whole file; `what` names it in messages, such as `a catalog`.
-    pub(super) fn root(table: &'t DeTable<'t>, what: &str) -> Self {
+    pub(crate) fn root(table: &'t DeTable<'t>, what: &str) -> Self {
         Self {
             what: what.to_owned(),
             span: 0..0,
@@ -39,7 +39,7 @@ impl<'t> Section<'t> {
     }
 
     /// `value` as a table; `what` names it in messages, such as ``action `DeployApp` ``.
-    pub(super) fn of(value: &'t Value<'t>, what: String, faults: &mut Faults<'_>) -> Option<Self> {
+    pub(crate) fn of(value: &'t Value<'t>, what: String, faults: &mut Faults<'_>) -> Option<Self> {
         let Some(table) = value.get_ref().as_table() else {
             faults.add(value.span(), format!("{what} must be a table"));
             return None;
@@ -53,18 +53,18 @@ impl<'t> Section<'t> {
     }
 
     /// Where the table stands.
-    pub(super) fn span(&self) -> Range<usize> {
+    pub(crate) fn span(&self) -> Range<usize> {
         self.span.clone()
     }
 
     /// The value of a key, whatever it is.
-    pub(super) fn value(&mut self, key: &'static str) -> Option<&'t Value<'t>> {
+    pub(crate) fn value(&mut self, key: &'static str) -> Option<&'t Value<'t>> {
         self.asked.insert(key);
         self.table.get(key)
     }
 
     /// The value of a key that must be there.
-    pub(super) fn required(
+    pub(crate) fn required(
         &mut self,
         key: &'static str,
         faults: &mut Faults<'_>,
@@ -77,12 +77,12 @@ impl<'t> Section<'t> {
     }
 
     /// Text that must be there and must not be empty.
-    pub(super) fn text(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Option<Name> {
+    pub(crate) fn text(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Option<Name> {
         text_of(self.required(key, faults)?, key, faults)
     }
 
     /// Text that may be absent, but not empty.
-    pub(super) fn optional_text(
+    pub(crate) fn optional_text(
         &mut self,
         key: &'static str,
         faults: &mut Faults<'_>,
@@ -91,7 +91,7 @@ impl<'t> Section<'t> {
     }
 
     /// A truth value that must be there.
-    pub(super) fn flag(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Option<bool> {
+    pub(crate) fn flag(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Option<bool> {
         let value = self.required(key, faults)?;
         let flag = value.get_ref().as_bool();
         if flag.is_none() {
@@ -101,7 +101,7 @@ impl<'t> Section<'t> {
     }
 
     /// A whole number between two others that must be there.
-    pub(super) fn number(
+    pub(crate) fn number(
         &mut self,
         key: &'static str,
         within: RangeInclusive<u32>,
@@ -111,7 +111,7 @@ impl<'t> Section<'t> {
     }
 
     /// A whole number between two others that may be absent.
-    pub(super) fn optional_number(
+    pub(crate) fn optional_number(
         &mut self,
         key: &'static str,
         within: RangeInclusive<u32>,
@@ -121,7 +121,7 @@ impl<'t> Section<'t> {
     }
 
     /// A list of names that must be there, none of them twice.
-    pub(super) fn required_names(
+    pub(crate) fn required_names(
         &mut self,
         key: &'static str,
         faults: &mut Faults<'_>,
@@ -131,7 +131,7 @@ impl<'t> Section<'t> {
     }
 
     /// A list of names, none of them twice; absent means none.
-    pub(super) fn names(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Vec<Name> {
+    pub(crate) fn names(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Vec<Name> {
         let mut names: Vec<Name> = Vec::new();
         for value in self.list(key, faults) {
             let Some(name) = text_of(value, key, faults) else {
@@ -153,7 +153,7 @@ impl<'t> Section<'t> {
     }
 
     /// The tables of an array of tables; absent means none.
-    pub(super) fn sections(
+    pub(crate) fn sections(
         &mut self,
         key: &'static str,
         what: &str,
@@ -166,7 +166,7 @@ impl<'t> Section<'t> {
     }
 
     /// The keys and values of a table whose keys are names, in the order of the file; absent means none.
-    pub(super) fn entries(
+    pub(crate) fn entries(
         &mut self,
         key: &'static str,
         faults: &mut Faults<'_>,
@@ -187,7 +187,7 @@ impl<'t> Section<'t> {
     }
 
     /// Refuses the keys that nobody asked for.
-    pub(super) fn close(self, faults: &mut Faults<'_>) {
+    pub(crate) fn close(self, faults: &mut Faults<'_>) {
         for name in self
             .table
             .keys()
@@ -217,7 +217,7 @@ impl<'t> Section<'t> {
 }
 
 /// `value` as text that isn't empty.
-pub(super) fn text_of(value: &Value<'_>, key: &str, faults: &mut Faults<'_>) -> Option<Name> {
+pub(crate) fn text_of(value: &Value<'_>, key: &str, faults: &mut Faults<'_>) -> Option<Name> {
     let Some(text) = value.get_ref().as_str() else {
         faults.add(value.span(), format!("`{key}` must be text"));
         return None;

@@ -11,4 +11,5 @@ pub mod export;
 pub mod progress;
 pub mod sealed_file;
 pub mod status;
+pub mod keys;
 pub mod verify;

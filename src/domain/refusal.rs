@@ -283,6 +283,12 @@ pub enum Refusal {
         /// Why.
         refusal: Box<Refusal>,
     },
+    /// The caller lacks a scope.
+    #[error("the caller lacks the scope `{0}`")]
+    ScopeMissing(&'static str),
+    /// The caller is bound to organizations, and this is about another one or about all.
+    #[error("the caller is bound to other organizations")]
+    ForeignOrganization,
     /// A limit of this installation is reached.
     #[error("{what} are limited to {limit}")]
     LimitReached {
@@ -352,6 +358,8 @@ impl Refusal {
             Self::BadToken => "TOKEN_INVALID",
             Self::TokenStatus { .. } => "TOKEN_STATUS",
             Self::MemberKind { .. } => "MEMBER_KIND",
+            Self::ScopeMissing(_) => "SCOPE_MISSING",
+            Self::ForeignOrganization => "FOREIGN_ORGANIZATION",
             Self::LimitReached { .. } => "LIMIT_REACHED",
             Self::Row { refusal, .. } => refusal.reason(),
         }

@@ -9,11 +9,13 @@ use futures_util::Stream;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::about::bounds_of;
 use super::health::Readiness;
 use super::{from_proto, status, to_proto};
 use crate::application::check::{MAX_BATCH, judge};
+use crate::application::permits::within;
 use crate::application::revision::{self, token};
-use crate::application::{Application, Check, Error, TokenCheck};
+use crate::application::{Application, Bounds, Check, Error, TokenCheck};
 use crate::domain::organization::Moment;
 use crate::domain::refusal::{Fault, Violation};
 use crate::engine::Snapshot;
@@ -49,10 +51,16 @@ impl AuthorizationService for AuthorizationRpc {
         request: Request<v1::IsAuthorizedRequest>,
     ) -> Result<Response<v1::IsAuthorizedResponse>, Status> {
         let patience = from_proto::patience(request.metadata());
-        answer(&self.application, request.into_inner(), patience)
-            .await
-            .map(Response::new)
-            .map_err(status::of)
+        let bounds = bounds_of(&request);
+        answer(
+            &self.application,
+            request.into_inner(),
+            bounds.as_ref(),
+            patience,
+        )
+        .await
+        .map(Response::new)
+        .map_err(status::of)
     }
 
     async fn batch_is_authorized(
@@ -60,10 +68,16 @@ impl AuthorizationService for AuthorizationRpc {
         request: Request<v1::BatchIsAuthorizedRequest>,
     ) -> Result<Response<v1::BatchIsAuthorizedResponse>, Status> {
         let patience = from_proto::patience(request.metadata());
-        answer_batch(&self.application, request.into_inner(), patience)
-            .await
-            .map(Response::new)
-            .map_err(status::of)
+        let bounds = bounds_of(&request);
+        answer_batch(
+            &self.application,
+            request.into_inner(),
+            bounds.as_ref(),
+            patience,
+        )
+        .await
+        .map(Response::new)
+        .map_err(status::of)
     }
 
     async fn is_authorized_with_token(
@@ -71,10 +85,16 @@ impl AuthorizationService for AuthorizationRpc {
         request: Request<v1::IsAuthorizedWithTokenRequest>,
     ) -> Result<Response<v1::IsAuthorizedWithTokenResponse>, Status> {
         let patience = from_proto::patience(request.metadata());
-        answer_with_token(&self.application, request.into_inner(), patience)
-            .await
-            .map(Response::new)
-            .map_err(status::of)
+        let bounds = bounds_of(&request);
+        answer_with_token(
+            &self.application,
+            request.into_inner(),
+            bounds.as_ref(),
+            patience,
+        )
+        .await
+        .map(Response::new)
+        .map_err(status::of)
     }
 
     type StreamIsAuthorizedStream =
@@ -85,6 +105,7 @@ impl AuthorizationService for AuthorizationRpc {
         request: Request<Streaming<v1::IsAuthorizedRequest>>,
     ) -> Result<Response<Self::StreamIsAuthorizedStream>, Status> {
         let patience = from_proto::patience(request.metadata());
+        let bounds = bounds_of(&request);
         let application = Arc::clone(&self.application);
         let mut requests = request.into_inner();
         let mut readiness = self.readiness.clone();
@@ -95,7 +116,9 @@ impl AuthorizationService for AuthorizationRpc {
                     _ = readiness.wait_for(|readiness| *readiness == Readiness::NotServing) => Ok(None),
                 };
                 let Some(request) = request? else { break };
-                yield answer(&application, request, patience).await.map_err(status::of)?;
+                yield answer(&application, request, bounds.as_ref(), patience)
+                    .await
+                    .map_err(status::of)?;
             }
         };
         Ok(Response::new(Box::pin(answers)))
@@ -105,10 +128,18 @@ impl AuthorizationService for AuthorizationRpc {
 async fn answer_with_token(
     application: &Application,
     request: v1::IsAuthorizedWithTokenRequest,
+    bounds: Option<&Bounds>,
     patience: Duration,
 ) -> Result<v1::IsAuthorizedWithTokenResponse, Error> {
+    if bounds.is_some() && !request.organization.is_empty() {
+        within(bounds, &request.organization)?;
+    }
     application.reach(&request.at_least, patience).await?;
     let (request, secret) = from_proto::without_token(request);
+    // The organization need not be named: the token tells it. What tells none is of none.
+    if let Some(organization) = secret.organization() {
+        within(bounds, &organization)?;
+    }
     let said = from_proto::said(&request);
     let check = TokenCheck {
         organization: &request.organization,
@@ -130,8 +161,10 @@ async fn answer_with_token(
 pub(super) async fn answer(
     application: &Application,
     request: v1::IsAuthorizedRequest,
+    bounds: Option<&Bounds>,
     patience: Duration,
 ) -> Result<v1::IsAuthorizedResponse, Error> {
+    within(bounds, &request.organization)?;
     application.reach(&request.at_least, patience).await?;
     let snapshot = application.find(&request.organization).await?;
     judged(&snapshot, request, application.world().now())
@@ -173,6 +206,7 @@ fn correlation_fault(id: &str) -> Option<Violation> {
 pub(super) async fn answer_batch(
     application: &Application,
     batch: v1::BatchIsAuthorizedRequest,
+    bounds: Option<&Bounds>,
     patience: Duration,
 ) -> Result<v1::BatchIsAuthorizedResponse, Error> {
     let given = batch.requests.len();
@@ -195,7 +229,9 @@ pub(super) async fn answer_batch(
     let mut items = vec![v1::BatchItem::default(); given];
     let mut answered = 0_usize;
     for (organization, asked) in by_organization(batch.requests) {
-        let mut found: Option<Result<Arc<Snapshot>, Status>> = None;
+        let mut found: Option<Result<Arc<Snapshot>, Status>> = within(bounds, &organization)
+            .err()
+            .map(|refusal| Err(status::of(refusal.into())));
         for (place, request) in asked {
             answered += 1;
             if answered.is_multiple_of(ITEMS_AT_A_TIME) {

@@ -11,6 +11,7 @@ use http_body::{Body, Frame};
 use tokio::sync::mpsc;
 use tonic::Status;
 
+use super::caller::Hold;
 use super::status;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -30,12 +31,24 @@ pub enum Answer {
     Service(tonic::body::Body),
     /// What a service answers on another runtime.
     Relayed(mpsc::Receiver<Piece>),
+    /// One of these, for as long as the caller is one.
+    Held(Box<(Self, Hold)>),
 }
 
 impl Answer {
     /// One message, with its header.
     pub fn message(message: Bytes) -> Self {
         Self::Message(Some(message))
+    }
+
+    /// The same for as long as the caller is one.
+    #[must_use]
+    pub fn held(self, hold: Hold) -> Self {
+        match self {
+            Self::Message(_) | Self::Ended => self,
+            Self::Service(body) if body.is_end_stream() => Self::Service(body),
+            longer => Self::Held(Box::new((longer, hold))),
+        }
     }
 
     /// A response with this as its body.
@@ -71,6 +84,18 @@ impl Body for Answer {
                 }
             }))),
             Self::Ended => Poll::Ready(None),
+            Self::Held(held) => {
+                let (inner, hold) = &mut **held;
+                if inner.is_end_stream() {
+                    return Poll::Ready(None);
+                }
+                if hold.is_lost(context) {
+                    *self = Self::Ended;
+                    let trailers = status::trailers(status::unauthenticated());
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
+                Pin::new(inner).poll_frame(context)
+            }
             Self::Service(body) => Pin::new(body).poll_frame(context),
             Self::Relayed(pieces) => match pieces.poll_recv(context) {
                 Poll::Pending => Poll::Pending,
@@ -93,6 +118,7 @@ impl Body for Answer {
         match self {
             Self::Ended => true,
             Self::Service(body) => body.is_end_stream(),
+            Self::Held(held) => held.0.is_end_stream(),
             Self::Message(_) | Self::Relayed(_) => false,
         }
     }

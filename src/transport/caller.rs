@@ -1,95 +1,294 @@
-//! Who calls: the operator, by the key that the first start wrote.
+//! Who calls: whoever holds a key, or is known by the connection itself.
 //!
-//! Nothing but health is served to anyone else, and every refusal reads the same.
+//! Nothing but health is served to anyone else, and every refusal reads the same. What
+//! was recognised on a connection is remembered there, so that an ordinary request costs
+//! a comparison; it is looked up again when anything changed that callers are known by.
 
-use std::sync::{Arc, OnceLock};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
+use arc_swap::{ArcSwap, ArcSwapOption};
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Request};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use tonic::metadata::MetadataMap;
-use tonic::service::Interceptor;
-use tonic::{Request, Status};
+use tokio::sync::watch;
+use tonic::Status;
 
+use super::access;
+use super::identities::{Identities, Peer};
 use super::status;
-use crate::application::{Actor, Caller, Secret};
+use crate::application::{Actor, Application, Caller, Permit, Scope, Secret};
 use crate::domain::identifiers::{UserId, identifier_fault};
+use crate::domain::organization::Moment;
 
 /// The metadata that names the member on whose behalf a caller acts.
 const ACTOR: &str = "roster-actor";
 /// The metadata that holds the API token by which somebody acts.
 const ACTOR_TOKEN: &str = "roster-actor-token";
+/// How long a stream waits at least before its caller's time is looked at again.
+const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 
-/// Knows the keys that callers may present, as digests only.
+/// What callers are recognised by, besides the keys that the application has.
 #[derive(Clone)]
 pub struct Authenticator {
-    operator: Arc<[u8; 32]>,
+    operator: [u8; 32],
+    identities: Arc<ArcSwap<Identities>>,
 }
 
 impl Authenticator {
     /// Recognises the operator by this key.
     pub fn new(operator_key: &str) -> Self {
         Self {
-            operator: Arc::new(Sha256::digest(operator_key.as_bytes()).into()),
+            operator: Sha256::digest(operator_key.as_bytes()).into(),
+            identities: Arc::default(),
         }
     }
 
-    /// Whether these are the headers of an ordinary check: somebody who may call, for
-    /// themself, without compression. What is not is looked at by the interceptor.
-    pub fn admits(&self, headers: &HeaderMap, remembered: &Remembered) -> bool {
+    /// Recognises these as well. Whoever changes them moves the generation of
+    /// [`CallerKeys`](crate::application::caller_keys::CallerKeys) on.
+    #[must_use]
+    pub fn with_identities(self, identities: Arc<ArcSwap<Identities>>) -> Self {
+        Self { identities, ..self }
+    }
+}
+
+/// Somebody who was recognised.
+#[derive(Clone, Debug)]
+pub struct Known(Arc<Recognised>);
+
+#[derive(Debug)]
+struct Recognised {
+    /// By which header; `None` for the connection itself.
+    presented: Option<HeaderValue>,
+    /// In which generation.
+    generation: u64,
+    permit: Permit,
+}
+
+impl Known {
+    /// What they may do.
+    pub fn permit(&self) -> &Permit {
+        &self.0.permit
+    }
+}
+
+/// Who was recognised last on a connection.
+#[derive(Default)]
+pub struct Remembered(ArcSwapOption<Recognised>);
+
+/// Recognises callers.
+pub struct Gate {
+    authenticator: Authenticator,
+    application: Arc<Application>,
+}
+
+impl Gate {
+    /// Recognises those that the authenticator knows, and the application's keys.
+    pub fn new(authenticator: Authenticator, application: Arc<Application>) -> Self {
+        Self {
+            authenticator,
+            application,
+        }
+    }
+
+    /// Who sent these headers, if they are those of an ordinary check: of somebody who may
+    /// check, for themself, without compression.
+    pub fn admits(&self, headers: &HeaderMap, line: &Line) -> Option<Known> {
         let mut presented = None;
         for (name, value) in headers {
             match name.as_str() {
                 "authorization" if presented.is_none() => presented = Some(value),
-                "authorization" | ACTOR | ACTOR_TOKEN => return false,
-                "grpc-encoding" if value != "identity" => return false,
+                "authorization" | ACTOR | ACTOR_TOKEN => return None,
+                "grpc-encoding" if value != "identity" => return None,
                 _ => {}
             }
         }
-        let Some(presented) = presented else {
-            return false;
-        };
-        if remembered.is(presented) {
-            return true;
-        }
-        let recognised = self.recognise(headers).is_some();
-        if recognised {
-            remembered.remember(presented);
-        }
-        recognised
+        let known = self.know(presented, line)?;
+        known.permit().scopes.has(Scope::Check).then_some(known)
     }
 
-    fn recognise(&self, headers: &HeaderMap) -> Option<&'static str> {
+    /// Lets a request in, with what the services need to know of its caller; `None` for
+    /// what is served to anybody.
+    pub fn let_in<B>(
+        &self,
+        request: &mut Request<B>,
+        line: &Line,
+    ) -> Result<Option<Known>, Status> {
+        let access = access::of(request.uri().path());
+        if access.is_some_and(|access| access.takes == access::Takes::Nothing) {
+            return Ok(None);
+        }
+        let headers = request.headers();
         let mut values = headers.get_all(AUTHORIZATION).iter();
-        let presented = values.next()?.to_str().ok()?;
+        let presented = values.next();
         if values.next().is_some() {
+            return Err(status::unauthenticated());
+        }
+        let known = self.know(presented, line);
+        let known = known.ok_or_else(status::unauthenticated)?;
+        let access = access.ok_or_else(status::no_such_method)?;
+        let actor = actor(headers).ok_or_else(status::malformed_actor)?;
+        if let Err(refusal) = access.check(known.permit(), &actor) {
+            let (caller, path) = (&known.permit().name, request.uri().path());
+            tracing::info!(caller, path, %refusal, "a caller was refused");
+            return Err(status::of(refusal.into()));
+        }
+        let caller = Caller {
+            name: known.permit().name.clone(),
+            actor,
+        };
+        request.extensions_mut().insert(caller);
+        request.extensions_mut().insert(known.clone());
+        Ok(Some(known))
+    }
+
+    /// Whoever presents this, or, without anything presented, is on the connection.
+    fn know(&self, presented: Option<&HeaderValue>, line: &Line) -> Option<Known> {
+        if let Some(before) = line.remembered.0.load_full()
+            && is_same(before.presented.as_ref(), presented)
+            && self.is_current(before.generation, &before.permit)
+        {
+            return Some(Known(before));
+        }
+        // Taken before anything is looked up, so that a change meanwhile is noticed.
+        let generation = self.generation();
+        let permit = self.recognise(presented, line)?;
+        let recognised = Arc::new(Recognised {
+            presented: presented.cloned(),
+            generation,
+            permit,
+        });
+        line.remembered.0.store(Some(Arc::clone(&recognised)));
+        Some(Known(recognised))
+    }
+
+    fn recognise(&self, presented: Option<&HeaderValue>, line: &Line) -> Option<Permit> {
+        let identities = self.authenticator.identities.load();
+        let Some(presented) = presented else {
+            return identities.of_peer(&line.peer, self.now());
+        };
+        let (scheme, key) = presented.to_str().ok()?.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
             return None;
         }
-        let (scheme, key) = presented.split_once(' ')?;
         let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
-        let right =
-            bool::from(digest.ct_eq(&*self.operator)) && scheme.eq_ignore_ascii_case("bearer");
-        right.then_some("operator")
+        if bool::from(digest.ct_eq(&self.authenticator.operator)) {
+            return Some(Permit::of_the_operator());
+        }
+        let now = self.now();
+        let keys = self.application.caller_keys();
+        keys.recognise(key, now)
+            .or_else(|| identities.of_token(key, now))
+    }
+
+    fn is_current(&self, generation: u64, permit: &Permit) -> bool {
+        generation == self.generation() && permit.counts(|| self.now())
+    }
+
+    fn generation(&self) -> u64 {
+        self.application.caller_keys().generation().number()
+    }
+
+    fn now(&self) -> Moment {
+        self.application.world().now()
     }
 }
 
-/// What a caller was recognised by on a connection, so that the next request costs a
-/// comparison and no digest. It is as good as the key: there is one, for as long as
-/// the process runs, and whoever may present several is looked up each time but for
-/// the first.
-#[derive(Default)]
-pub struct Remembered(OnceLock<HeaderValue>);
+/// One connection: who is at its other end, and who was recognised on it.
+pub struct Line {
+    peer: Peer,
+    remembered: Remembered,
+}
 
-impl Remembered {
-    fn is(&self, presented: &HeaderValue) -> bool {
-        let known = self.0.get();
-        known.is_some_and(|known| are_equal(known.as_bytes(), presented.as_bytes()))
+impl Line {
+    /// A connection from there, on which nobody was recognised.
+    pub fn from(peer: Peer) -> Self {
+        Self {
+            peer,
+            remembered: Remembered::default(),
+        }
+    }
+}
+
+/// The right to go on with a stream, which ends with what its caller was recognised by.
+pub struct Hold {
+    gate: Arc<Gate>,
+    line: Arc<Line>,
+    known: Known,
+    /// The generation in which it was looked up last.
+    generation: u64,
+    /// Completes when it has to be looked up again.
+    news: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Hold {
+    /// Of somebody who was let in.
+    pub fn of(gate: Arc<Gate>, line: Arc<Line>, known: Known) -> Self {
+        let news = gate.news(&known);
+        Self {
+            generation: known.0.generation,
+            gate,
+            line,
+            known,
+            news,
+        }
     }
 
-    fn remember(&self, presented: &HeaderValue) {
-        // Whoever came first stays.
-        let _ = self.0.set(presented.clone());
+    /// Whether it is lost; if it is not, the task is woken when that may have changed.
+    pub fn is_lost(&mut self, context: &mut Context<'_>) -> bool {
+        loop {
+            let permit = self.known.permit();
+            if !self.gate.is_current(self.generation, permit) {
+                let generation = self.gate.generation();
+                let presented = self.known.0.presented.as_ref();
+                // Whoever may do something else by now begins anew.
+                if self.gate.recognise(presented, &self.line).as_ref() != Some(permit) {
+                    return true;
+                }
+                self.generation = generation;
+            }
+            match self.news.as_mut().poll(context) {
+                Poll::Ready(()) => self.news = self.gate.news(&self.known),
+                Poll::Pending => return false,
+            }
+        }
+    }
+}
+
+impl Gate {
+    fn news(&self, known: &Known) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let changes = self.application.caller_keys().generation().follow();
+        let left = known.permit().until.map(|until| {
+            let left = until.0.saturating_sub(self.now().0);
+            Duration::from_millis(u64::try_from(left).unwrap_or_default()).max(SHORTEST_WAIT)
+        });
+        Box::pin(changed_or_over(changes, left))
+    }
+}
+
+async fn changed_or_over(mut changes: watch::Receiver<u64>, left: Option<Duration>) {
+    let over = async {
+        match left {
+            Some(left) => tokio::time::sleep(left).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        // An error means that the daemon ends, which ends streams by itself.
+        Ok(()) = changes.changed() => {}
+        () = over => {}
+    }
+}
+
+fn is_same(known: Option<&HeaderValue>, presented: Option<&HeaderValue>) -> bool {
+    match (known, presented) {
+        (Some(known), Some(presented)) => are_equal(known.as_bytes(), presented.as_bytes()),
+        (None, None) => true,
+        _ => false,
     }
 }
 
@@ -113,7 +312,7 @@ fn are_equal(one: &[u8], other: &[u8]) -> bool {
 
 /// On whose behalf the caller acts; `None` where the metadata is malformed. Whether
 /// a token is genuine shows in the organization that it is used for.
-fn actor(metadata: &MetadataMap) -> Option<Actor> {
+fn actor(metadata: &HeaderMap) -> Option<Actor> {
     let mut users = metadata.get_all(ACTOR).iter();
     let mut tokens = metadata.get_all(ACTOR_TOKEN).iter();
     let actor = match (users.next(), tokens.next()) {
@@ -131,26 +330,26 @@ fn actor(metadata: &MetadataMap) -> Option<Actor> {
     (users.next().is_none() && tokens.next().is_none()).then_some(actor)
 }
 
-impl Interceptor for Authenticator {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let name = self
-            .recognise(request.metadata().as_ref())
-            .ok_or_else(status::unauthenticated)?;
-        let actor = actor(request.metadata()).ok_or_else(status::malformed_actor)?;
-        let caller = Caller {
-            name: name.to_owned(),
-            actor,
-        };
-        request.extensions_mut().insert(caller);
-        Ok(request)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::application::Links;
+    use crate::engine::OfferedCatalog;
+    use crate::store::memory::MemoryStore;
+    use crate::world::StillWorld;
 
     const KEY: &str = "roster_operator_0123456789abcdef";
+
+    fn gate() -> Gate {
+        let application = Application::start(
+            Vec::<OfferedCatalog>::new(),
+            Arc::new(MemoryStore::new()),
+            Arc::new(StillWorld::default()),
+            Links::new(&[0; 32]),
+            0,
+        );
+        Gate::new(Authenticator::new(KEY), Arc::new(application))
+    }
 
     fn headers(given: &[(&'static str, &str)]) -> HeaderMap {
         given
@@ -169,18 +368,18 @@ mod tests {
 
     #[test]
     fn only_the_key_alone_is_admitted_and_what_is_remembered_changes_nothing() {
-        let authenticator = Authenticator::new(KEY);
+        let gate = gate();
         let right = format!("Bearer {KEY}");
         let (wrong, longer) = (right.replace("def", "deg"), format!("{right}0"));
         let (early, late) = (
             right.replace("_0123", "_1123"),
             right.replace("cdef", "cdff"),
         );
-        let remembered = Remembered::default();
+        let line = Line::from(Peer::default());
         for _ in 0..2 {
             for refused in [&wrong, &longer, &early, &late, KEY, "Bearer", "", "Basic x"] {
                 let headers = headers(&[("authorization", refused)]);
-                assert!(!authenticator.admits(&headers, &remembered), "{refused}");
+                assert!(gate.admits(&headers, &line).is_none(), "{refused}");
             }
             for refused in [
                 headers(&[]),
@@ -189,7 +388,7 @@ mod tests {
                 headers(&[("authorization", &right), (ACTOR_TOKEN, "secret")]),
                 headers(&[("authorization", &right), ("grpc-encoding", "gzip")]),
             ] {
-                assert!(!authenticator.admits(&refused, &remembered), "{refused:?}");
+                assert!(gate.admits(&refused, &line).is_none(), "{refused:?}");
             }
             for admitted in [
                 headers(&[("authorization", &right)]),
@@ -197,7 +396,7 @@ mod tests {
                 headers(&[("te", "trailers"), ("authorization", &right)]),
                 headers(&[("authorization", &right), ("grpc-encoding", "identity")]),
             ] {
-                assert!(authenticator.admits(&admitted, &remembered), "{admitted:?}");
+                assert!(gate.admits(&admitted, &line).is_some(), "{admitted:?}");
             }
         }
     }

@@ -7,16 +7,16 @@ use std::time::Duration;
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::watch;
-use tonic::service::interceptor::InterceptedService;
 use tower::Service as _;
 
 use super::authorization_service::AuthorizationRpc;
 use super::body::Answer;
-use super::caller::{Authenticator, Remembered};
+use super::caller::{Authenticator, Gate, Hold, Known, Line};
 use super::elsewhere::Elsewhere;
 use super::health::Readiness;
 use super::hot::unary::{Received, Replayed, content, receive, respond};
 use super::hot::{batch, decide, stream};
+use super::identities::Peer;
 use super::serving::{Handler, Session};
 use super::{from_proto, status};
 use crate::application::Application;
@@ -28,7 +28,7 @@ const BATCH_IS_AUTHORIZED: &str = "/roster.v1.AuthorizationService/BatchIsAuthor
 const STREAM_IS_AUTHORIZED: &str = "/roster.v1.AuthorizationService/StreamIsAuthorized";
 
 /// The generated service for checks, which answers whatever is asked.
-pub type Checks = InterceptedService<AuthorizationServiceServer<AuthorizationRpc>, Authenticator>;
+pub type Checks = AuthorizationServiceServer<AuthorizationRpc>;
 
 /// Everything that requests are answered with.
 #[derive(Clone)]
@@ -36,7 +36,7 @@ pub struct Dispatch(Arc<Parts>);
 
 struct Parts {
     application: Arc<Application>,
-    authenticator: Authenticator,
+    gate: Arc<Gate>,
     checks: Checks,
     elsewhere: Elsewhere,
     readiness: watch::Receiver<Readiness>,
@@ -51,9 +51,10 @@ impl Dispatch {
         elsewhere: Elsewhere,
         readiness: watch::Receiver<Readiness>,
     ) -> Self {
+        let gate = Gate::new(authenticator, Arc::clone(&application));
         Self(Arc::new(Parts {
             application,
-            authenticator,
+            gate: Arc::new(gate),
             checks,
             elsewhere,
             readiness,
@@ -64,10 +65,10 @@ impl Dispatch {
 impl Handler for Dispatch {
     type Session = Connection;
 
-    fn connected(&self) -> Connection {
+    fn connected(&self, peer: Peer) -> Connection {
         Connection {
             parts: Arc::clone(&self.0),
-            remembered: Remembered::default(),
+            line: Arc::new(Line::from(peer)),
         }
     }
 }
@@ -75,54 +76,73 @@ impl Handler for Dispatch {
 /// One connection, and who is known to speak on it.
 pub struct Connection {
     parts: Arc<Parts>,
-    remembered: Remembered,
+    line: Arc<Line>,
+}
+
+/// What a request is for.
+#[derive(Clone, Copy)]
+enum Asked {
+    Check,
+    Batch,
+    Stream,
+    /// A check that is no ordinary one.
+    AnyCheck,
+    Other,
+}
+
+impl Asked {
+    fn of(path: &str) -> Self {
+        match path {
+            IS_AUTHORIZED => Self::Check,
+            BATCH_IS_AUTHORIZED => Self::Batch,
+            STREAM_IS_AUTHORIZED => Self::Stream,
+            IS_AUTHORIZED_WITH_TOKEN => Self::AnyCheck,
+            _ => Self::Other,
+        }
+    }
 }
 
 impl Session for Connection {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Answer> {
-        match request.uri().path() {
-            IS_AUTHORIZED if self.is_ordinary(&request) => self.check(request).await,
-            BATCH_IS_AUTHORIZED if self.is_ordinary(&request) => {
+        let asked = Asked::of(request.uri().path());
+        let ordinary = match asked {
+            Asked::Check | Asked::Batch | Asked::Stream => {
+                self.parts.gate.admits(request.headers(), &self.line)
+            }
+            Asked::AnyCheck | Asked::Other => None,
+        };
+        match (asked, ordinary) {
+            (Asked::Check, Some(known)) => self.check(request, known).await,
+            (Asked::Batch, Some(known)) => {
                 let application = Arc::clone(&self.parts.application);
                 let elsewhere = self.parts.elsewhere.clone();
                 in_time(request, |request| {
-                    batch::answer(application, elsewhere, request)
+                    batch::answer(application, elsewhere, known, request)
                 })
                 .await
             }
-            STREAM_IS_AUTHORIZED if self.is_ordinary(&request) => {
+            (Asked::Stream, Some(known)) => {
                 let application = Arc::clone(&self.parts.application);
                 let readiness = self.parts.readiness.clone();
+                let hold = self.hold(&known);
                 in_time(request, |request| {
-                    stream::answer(application, readiness, request)
+                    stream::answer(application, readiness, known, request)
                 })
                 .await
+                .map(|answer| answer.held(hold))
             }
-            IS_AUTHORIZED
-            | IS_AUTHORIZED_WITH_TOKEN
-            | BATCH_IS_AUTHORIZED
-            | STREAM_IS_AUTHORIZED => self.check_anything(request).await,
-            _ => {
-                let deadline = deadline(request.headers());
-                let answer = Box::pin(self.parts.elsewhere.answer(request));
-                by(deadline, answer).await
-            }
+            _ => self.answer_anything(request, asked).await,
         }
     }
 }
 
 impl Connection {
-    /// Whether the headers say no more than who calls, who may.
-    fn is_ordinary(&self, request: &Request<Incoming>) -> bool {
-        let authenticator = &self.parts.authenticator;
-        authenticator.admits(request.headers(), &self.remembered)
-    }
-
-    async fn check(&self, request: Request<Incoming>) -> Response<Answer> {
+    async fn check(&self, request: Request<Incoming>, known: Known) -> Response<Answer> {
         let (head, body) = request.into_parts();
         let body = match receive(body).await {
             Received::Message(message) => {
-                let decided = decide::decide(&self.parts.application, content(&message));
+                let bounds = known.permit().bounds.as_ref();
+                let decided = decide::decide(&self.parts.application, bounds, content(&message));
                 if let Some(decided) = decided {
                     return respond(decided.framed());
                 }
@@ -130,7 +150,39 @@ impl Connection {
             }
             Received::Other(body) => body,
         };
-        self.check_anything(Request::from_parts(head, body)).await
+        let mut request = Request::from_parts(head, body);
+        request.extensions_mut().insert(known);
+        self.check_anything(request).await
+    }
+
+    /// Answers whatever it is, if the caller may call it.
+    async fn answer_anything(
+        &self,
+        mut request: Request<Incoming>,
+        asked: Asked,
+    ) -> Response<Answer> {
+        let known = match self.parts.gate.let_in(&mut request, &self.line) {
+            Ok(known) => known,
+            Err(refused) => {
+                return refused.into_http::<tonic::body::Body>().map(Answer::from);
+            }
+        };
+        let response = if matches!(asked, Asked::Other) {
+            let deadline = deadline(request.headers());
+            let answer = Box::pin(self.parts.elsewhere.answer(request));
+            by(deadline, answer).await
+        } else {
+            self.check_anything(request).await
+        };
+        match known {
+            Some(known) => response.map(|answer| answer.held(self.hold(&known))),
+            None => response,
+        }
+    }
+
+    fn hold(&self, known: &Known) -> Hold {
+        let (gate, line) = (Arc::clone(&self.parts.gate), Arc::clone(&self.line));
+        Hold::of(gate, line, known.clone())
     }
 
     /// Answers a check by the generated service.
@@ -144,7 +196,7 @@ impl Connection {
         let mut checks = self.parts.checks.clone();
         in_time(request, move |request| async move {
             let Ok(response) = checks.call(request).await;
-            response.map(tonic::body::Body::new)
+            response
         })
     }
 }

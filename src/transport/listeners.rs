@@ -10,6 +10,10 @@ use std::{fs, net, os};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio_rustls::server::TlsStream;
+
+use super::identities::Peer;
+use super::tls::Tls;
 
 /// Who may connect to a Unix socket: its owner and group. A key is needed as well.
 const SOCKET_MODE: u32 = 0o660;
@@ -18,12 +22,20 @@ const SOCKET_MODE: u32 = 0o660;
 pub struct Listeners {
     tcp: TcpListener,
     unix: Option<UnixSocket>,
+    tls: Option<Tls>,
 }
 
 impl Listeners {
     /// These.
     pub fn new(tcp: TcpListener, unix: Option<UnixSocket>) -> Self {
-        Self { tcp, unix }
+        let tls = None;
+        Self { tcp, unix, tls }
+    }
+
+    /// The same with TLS on the TCP port.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
     }
 
     /// The address that is listened on.
@@ -44,7 +56,7 @@ impl Listeners {
                 let (stream, _) = accepted?;
                 // Otherwise an answer may wait 40 ms for the client's acknowledgement.
                 stream.set_nodelay(true)?;
-                Ok(Accepted::Tcp(stream.into_std()?))
+                Ok(Accepted::Tcp(stream.into_std()?, self.tls.clone()))
             }
             accepted = unix => Ok(Accepted::Unix(accepted?.0.into_std()?)),
         }
@@ -130,18 +142,35 @@ impl Drop for UnixSocket {
 
 /// A connection that no runtime knows yet.
 pub enum Accepted {
-    /// Over TCP.
-    Tcp(net::TcpStream),
+    /// Over TCP, perhaps with TLS.
+    Tcp(net::TcpStream, Option<Tls>),
     /// Over a Unix socket.
     Unix(os::unix::net::UnixStream),
 }
 
 impl Accepted {
-    /// The connection, on the runtime this is called on.
-    pub fn into_stream(self) -> io::Result<Stream> {
+    /// The connection, on the runtime this is called on, and who is at its other end as
+    /// far as it shows; for TLS, once hands are shaken.
+    pub async fn into_stream(self) -> io::Result<(Stream, Peer)> {
         match self {
-            Self::Tcp(stream) => TcpStream::from_std(stream).map(Stream::Tcp),
-            Self::Unix(stream) => UnixStream::from_std(stream).map(Stream::Unix),
+            Self::Tcp(stream, None) => {
+                let stream = TcpStream::from_std(stream)?;
+                Ok((Stream::Tcp(stream), Peer::default()))
+            }
+            Self::Tcp(stream, Some(tls)) => {
+                let (stream, peer) = tls.accept(TcpStream::from_std(stream)?).await?;
+                Ok((Stream::Tls(Box::new(stream)), peer))
+            }
+            Self::Unix(stream) => {
+                let stream = UnixStream::from_std(stream)?;
+                // As the operating system tells it, of when the connection was made.
+                let credentials = stream.peer_cred()?;
+                let peer = Peer {
+                    user_and_group: Some((credentials.uid(), credentials.gid())),
+                    ..Peer::default()
+                };
+                Ok((Stream::Unix(stream), peer))
+            }
         }
     }
 }
@@ -150,6 +179,8 @@ impl Accepted {
 pub enum Stream {
     /// Over TCP.
     Tcp(TcpStream),
+    /// Over TCP with TLS.
+    Tls(Box<TlsStream<TcpStream>>),
     /// Over a Unix socket.
     Unix(UnixStream),
 }
@@ -162,6 +193,7 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
         }
     }
@@ -175,6 +207,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
@@ -186,6 +219,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, parts),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, parts),
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(context, parts),
         }
     }
@@ -193,6 +227,7 @@ impl AsyncWrite for Stream {
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Tcp(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
             Self::Unix(stream) => stream.is_write_vectored(),
         }
     }
@@ -200,6 +235,7 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(context),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
             Self::Unix(stream) => Pin::new(stream).poll_flush(context),
         }
     }
@@ -207,6 +243,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }

@@ -5,6 +5,8 @@
 //! decided is decided further in. Only this folder (and the generated
 //! [`crate::proto`]) knows tonic and prost.
 
+pub mod about;
+pub mod access;
 pub mod audit_service;
 pub mod authorization_service;
 mod backups;
@@ -17,7 +19,9 @@ pub mod group_service;
 mod guardrails;
 pub mod health;
 pub mod hot;
+pub mod identities;
 pub mod invitation_service;
+pub mod issuers;
 pub mod listeners;
 pub mod member_list;
 pub mod member_service;
@@ -34,5 +38,6 @@ pub mod server;
 pub mod service_account_service;
 pub mod serving;
 pub mod status;
+pub mod tls;
 pub mod to_proto;
 pub mod token_service;

@@ -4,12 +4,13 @@ use prost::{Message, Name};
 use sha2::{Digest, Sha256};
 use tonic::{Request, Status};
 
+use super::about::{About, within_bounds};
 use super::{from_proto, status};
 use crate::application::{self, Actor, Caller, Reader};
 use crate::proto::v1;
 
 /// A message that asks for a change.
-pub trait Mutation: Message + Name {
+pub trait Mutation: Message + Name + About {
     /// The caller's id for the request.
     fn request_id(&self) -> &str;
 
@@ -48,6 +49,7 @@ mutations!(
     CopyInvitationLinkRequest,
     CreateGroupRequest,
     CreateInvitationRequest,
+    CreateCallerKeyRequest,
     CreateOrganizationRequest,
     CreateProjectRequest,
     CreateRoleRequest,
@@ -76,8 +78,10 @@ mutations!(
     RemoveUserRequest,
     ResendInvitationRequest,
     ResetRoleRequest,
+    RevokeCallerKeyRequest,
     RevokeInvitationRequest,
     RevokeTokenRequest,
+    RotateCallerKeyRequest,
     RotateTokenRequest,
     SetDefaultRolesRequest,
     SetGroupProjectRolesRequest,
@@ -105,6 +109,7 @@ mutations!(
 /// Takes a changing request apart: its message, and who sent it under which id.
 pub fn accept<M: Mutation>(request: Request<M>) -> Result<(M, application::Request), Status> {
     let caller = caller(&request)?;
+    within_bounds(&request)?;
     let message = request.into_inner();
     let mut digest = Sha256::new();
     digest.update(M::NAME.as_bytes());
@@ -127,7 +132,8 @@ pub fn accept<M: Mutation>(request: Request<M>) -> Result<(M, application::Reque
 }
 
 /// Who sent a reading request, and how long they wait.
-pub fn reader<M: Name>(request: &Request<M>) -> Result<Reader, Status> {
+pub fn reader<M: Name + About>(request: &Request<M>) -> Result<Reader, Status> {
+    within_bounds(request)?;
     Ok(Reader {
         caller: caller(request)?,
         method: method::<M>(),

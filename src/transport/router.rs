@@ -1,14 +1,13 @@
-//! Every service of the daemon, by name, each behind the authenticator but health.
+//! Every service of the daemon, by name. Who may call what is looked at before, in
+//! `dispatch`.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tonic::service::Routes;
-use tonic::service::interceptor::InterceptedService;
 use tonic_health::pb::health_server::HealthServer;
 
 use super::audit_service::AuditRpc;
-use super::caller::Authenticator;
 use super::dispatch::Checks;
 use super::group_service::GroupRpc;
 use super::health::{HealthRpc, Readiness};
@@ -52,7 +51,6 @@ use crate::proto::v1::token_service_server::{SERVICE_NAME as TOKEN, TokenService
 /// The services; `checks` is the one that checks are answered by.
 pub fn routes(
     application: Arc<Application>,
-    authenticator: &Authenticator,
     checks: Checks,
     readiness: watch::Receiver<Readiness>,
 ) -> Result<Routes, ServeError> {
@@ -83,66 +81,63 @@ pub fn routes(
     let v1alpha = reflection()
         .build_v1alpha()
         .map_err(ServeError::Reflection)?;
-    macro_rules! guarded {
+    macro_rules! limited {
         ($server:ident, $service:expr) => {
-            InterceptedService::new(
-                $server::new($service).max_decoding_message_size(MAX_REQUEST_BYTES),
-                authenticator.clone(),
-            )
+            $server::new($service).max_decoding_message_size(MAX_REQUEST_BYTES)
         };
     }
     let routes = Routes::new(health)
-        .add_service(InterceptedService::new(v1, authenticator.clone()))
-        .add_service(InterceptedService::new(v1alpha, authenticator.clone()))
-        .add_service(guarded!(
+        .add_service(v1)
+        .add_service(v1alpha)
+        .add_service(limited!(
             AuditServiceServer,
             AuditRpc::new(Arc::clone(&application))
         ))
         .add_service(checks)
-        .add_service(guarded!(
+        .add_service(limited!(
             GroupServiceServer,
             GroupRpc::new(Arc::clone(&application))
         ))
-        .add_service(guarded!(
+        .add_service(limited!(
             InvitationServiceServer,
             InvitationRpc::new(Arc::clone(&application))
         ))
-        .add_service(guarded!(
+        .add_service(limited!(
             MemberServiceServer,
             MemberRpc::new(Arc::clone(&application))
         ))
-        .add_service(guarded!(
+        .add_service(limited!(
             NotificationServiceServer,
             NotificationRpc::new(Arc::clone(&application))
         ))
-        .add_service(guarded!(
+        .add_service(limited!(
             OperatorServiceServer,
             OperatorRpc::new(Arc::clone(&application))
         ))
-        .add_service(guarded!(
+        .add_service(limited!(
             OrganizationServiceServer,
             OrganizationRpc::new(Arc::clone(&application))
         ))
-        .add_service(guarded!(
+        .add_service(limited!(
             PolicyServiceServer,
             PolicyRpc::new(Arc::clone(&application))
         ))
-        .add_service(guarded!(
+        .add_service(limited!(
             ProjectServiceServer,
             ProjectRpc::new(Arc::clone(&application))
         ))
-        .add_service(guarded!(
+        .add_service(limited!(
             ResourceServiceServer,
             ResourceRpc::new(Arc::clone(&application))
         ))
-        .add_service(guarded!(
+        .add_service(limited!(
             RoleServiceServer,
             RoleRpc::new(Arc::clone(&application))
         ))
-        .add_service(guarded!(
+        .add_service(limited!(
             ServiceAccountServiceServer,
             ServiceAccountRpc::new(Arc::clone(&application))
         ))
-        .add_service(guarded!(TokenServiceServer, TokenRpc::new(application)));
+        .add_service(limited!(TokenServiceServer, TokenRpc::new(application)));
     Ok(routes.prepare())
 }

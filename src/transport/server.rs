@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tonic::service::interceptor::InterceptedService;
 
 use super::authorization_service::AuthorizationRpc;
 use super::caller::Authenticator;
@@ -29,6 +28,9 @@ pub enum ServeError {
     /// Reflection could not be built from the descriptors.
     #[error("reflection can't be built")]
     Reflection(#[source] tonic_reflection::server::Error),
+    /// The keys of callers could not be read.
+    #[error("the keys of callers can't be read")]
+    CallerKeys(#[source] crate::application::Error),
     /// The threads that serve connections could not be started.
     #[error("the threads that serve connections can't be started")]
     Threads(#[source] io::Error),
@@ -65,13 +67,10 @@ pub async fn serve_through<H: Handler>(
     through: impl FnOnce(Dispatch) -> H,
 ) -> Result<(), ServeError> {
     let (readiness, observed) = watch::channel(Readiness::Serving);
-    let checks = checks(&application, &authenticator, &observed);
-    let routes = router::routes(
-        Arc::clone(&application),
-        &authenticator,
-        checks.clone(),
-        observed.clone(),
-    )?;
+    let loaded = application.load_caller_keys().await;
+    loaded.map_err(ServeError::CallerKeys)?;
+    let checks = checks(&application, &observed);
+    let routes = router::routes(Arc::clone(&application), checks.clone(), observed.clone())?;
     let (elsewhere, mut left) = Elsewhere::here(routes);
     let handler = through(Dispatch::new(
         application,
@@ -112,12 +111,7 @@ async fn accept(listeners: &Listeners, threads: &Threads) {
     }
 }
 
-fn checks(
-    application: &Arc<Application>,
-    authenticator: &Authenticator,
-    readiness: &watch::Receiver<Readiness>,
-) -> Checks {
+fn checks(application: &Arc<Application>, readiness: &watch::Receiver<Readiness>) -> Checks {
     let rpc = AuthorizationRpc::new(Arc::clone(application), readiness.clone());
-    let server = AuthorizationServiceServer::new(rpc).max_decoding_message_size(MAX_REQUEST_BYTES);
-    InterceptedService::new(server, authenticator.clone())
+    AuthorizationServiceServer::new(rpc).max_decoding_message_size(MAX_REQUEST_BYTES)
 }

@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::body::Answer;
+use super::identities::Peer;
 use super::listeners::Accepted;
 
 /// How often a silent connection is asked whether it still lives.
@@ -35,8 +36,8 @@ pub trait Handler: Clone + Send + 'static {
     /// What answers those of one.
     type Session: Session;
 
-    /// A connection was made.
-    fn connected(&self) -> Self::Session;
+    /// A connection was made from there.
+    fn connected(&self, peer: Peer) -> Self::Session;
 }
 
 /// Answers the requests of one connection.
@@ -159,12 +160,12 @@ impl<H: Handler> Worker<H> {
                 () = reached(&mut phase, Phase::Finish) => break,
                 given = taken.recv() => {
                     let Some(given) = given else { return };
-                    let session = Arc::new(self.handler.connected());
+                    let handler = self.handler.clone();
                     let counted = Counted(Arc::clone(&self.connections));
                     let phase = self.phase.clone();
                     serving.spawn(async move {
                         let _counted = counted;
-                        serve_connection(given, session, phase).await;
+                        serve_connection(given, handler, phase).await;
                     });
                 }
                 Some(_) = serving.join_next() => {}
@@ -187,18 +188,24 @@ impl Drop for Counted {
     }
 }
 
-async fn serve_connection<S: Session>(
+async fn serve_connection<H: Handler>(
     accepted: Accepted,
-    session: Arc<S>,
+    handler: H,
     mut phase: watch::Receiver<Phase>,
 ) {
-    let stream = match accepted.into_stream() {
-        Ok(stream) => stream,
+    let taken = tokio::select! {
+        taken = accepted.into_stream() => taken,
+        () = reached(&mut phase, Phase::Finish) => return,
+    };
+    let (stream, peer) = match taken {
+        Ok(taken) => taken,
         Err(error) => {
-            tracing::warn!(%error, "a connection could not be taken");
+            tracing::debug!(%error, "a connection could not be taken");
             return;
         }
     };
+    let session = Arc::new(handler.connected(peer));
+    drop(handler);
     let service = service_fn(move |request| {
         // On the heap at once: hyper and tokio move it several times before it is polled.
         let answer = Box::pin(Arc::clone(&session).answer(request));

@@ -7,6 +7,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
 use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
@@ -132,9 +134,21 @@ pub fn malformed_actor() -> Status {
     )
 }
 
+/// The answer to a call of what there is not.
+pub fn no_such_method() -> Status {
+    Status::unimplemented("there is no such method")
+}
+
 /// The answer to a message that is none of the type it should be.
 pub fn undecodable(error: &prost::DecodeError) -> Status {
     Status::internal(error.to_string())
+}
+
+/// What ends an answer that has begun, instead of what it would have ended with.
+pub fn trailers(status: Status) -> HeaderMap {
+    let mut trailers = status.into_http::<()>().into_parts().0.headers;
+    trailers.remove(CONTENT_TYPE);
+    trailers
 }
 
 /// The answer when the time that the client gave is over.
@@ -277,7 +291,9 @@ fn code_of(refusal: &Refusal) -> Code {
         | Refusal::ExceedsGrantor { .. }
         | Refusal::SelfChange
         | Refusal::OwnershipNotGiven
-        | Refusal::WrongAddress => Code::PermissionDenied,
+        | Refusal::WrongAddress
+        | Refusal::ScopeMissing(_)
+        | Refusal::ForeignOrganization => Code::PermissionDenied,
         Refusal::ReauthenticationNeeded(_) | Refusal::BadToken => Code::Unauthenticated,
         Refusal::LimitReached { .. } | Refusal::SeatsTaken { .. } | Refusal::TooFast { .. } => {
             Code::ResourceExhausted

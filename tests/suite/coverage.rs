@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use prost::Message as _;
 use prost::bytes::{Buf as _, BufMut as _, Bytes};
 use prost_reflect::{DescriptorPool, MessageDescriptor, MethodDescriptor};
 use roster::application::{Actor, Caller, Need, Request as Common, Turn};
@@ -193,6 +194,10 @@ const RPCS: &[(&str, Does)] = &[
     ("NotificationService/ListNotifications", Lists),
     ("OperatorService/Backup", Reads),
     ("OperatorService/GetStatus", Reads),
+    ("OperatorService/CreateCallerKey", Changes),
+    ("OperatorService/ListCallerKeys", Lists),
+    ("OperatorService/RotateCallerKey", Edits),
+    ("OperatorService/RevokeCallerKey", Edits),
     ("OrganizationService/CreateOrganization", Changes),
     ("OrganizationService/GetOrganization", Reads),
     ("OrganizationService/ListOrganizations", Lists),
@@ -404,7 +409,7 @@ async fn health_is_told_to_everybody_for_the_whole_and_for_each_service() {
         .services()
         .map(|service| service.full_name().to_owned())
         .collect();
-    assert_eq!(services.len(), 13);
+    assert_eq!(services.len(), 14);
     for service in services.iter().map(String::as_str).chain([""]) {
         let answer = health.check(health_of(service)).await.expect("an answer");
         assert_eq!(answer.into_inner().status(), ServingStatus::Serving);
@@ -821,6 +826,19 @@ async fn register_too_many(daemon: &Daemon) {
     written.expect("the resources are registered");
 }
 
+/// What a caller sends who has a new key with that scope, bound to these organizations.
+async fn caller_key(daemon: &Daemon, scope: v1::CallerScope, organizations: &[&str]) -> String {
+    let request = v1::CreateCallerKeyRequest {
+        name: "somebody".to_owned(),
+        scopes: vec![scope.into()],
+        organizations: owned(organizations),
+        ..Default::default()
+    };
+    let created = daemon.operators().create_caller_key(request).await;
+    let secret = created.expect("a key").into_inner().secret;
+    format!("Bearer {secret}")
+}
+
 /// An error that carries the reason. Exhaustive, so that a new reason needs a row.
 async fn provoke(daemon: &Daemon, store: &FailingStore, wanted: v1::ErrorReason) -> Option<Status> {
     use v1::ErrorReason as E;
@@ -1124,6 +1142,19 @@ async fn provoke(daemon: &Daemon, store: &FailingStore, wanted: v1::ErrorReason)
         E::Unauthenticated => {
             let path = "/roster.v1.MemberService/GetMember";
             let refused = call(daemon.bare(), path, Vec::new(), &[]).await;
+            refused.expect_err("refused")
+        }
+        E::ScopeMissing => {
+            let secret = caller_key(daemon, v1::CallerScope::Manage, &[]).await;
+            let path = "/roster.v1.AuthorizationService/IsAuthorized";
+            let refused = call(daemon.bare(), path, Vec::new(), &[&secret]).await;
+            refused.expect_err("refused")
+        }
+        E::ForeignOrganization => {
+            let secret = caller_key(daemon, v1::CallerScope::Check, &["oec"]).await;
+            let path = "/roster.v1.AuthorizationService/IsAuthorized";
+            let check = question("acme", "owner", "BuySeeds", "Organization", "acme");
+            let refused = call(daemon.bare(), path, check.encode_to_vec(), &[&secret]).await;
             refused.expect_err("refused")
         }
         E::RevisionNotReached => {

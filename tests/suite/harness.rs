@@ -233,6 +233,7 @@ clients! {
     groups: group_service_client::GroupServiceClient;
     invitations: invitation_service_client::InvitationServiceClient;
     notifications: notification_service_client::NotificationServiceClient;
+    operators: operator_service_client::OperatorServiceClient;
     members: member_service_client::MemberServiceClient;
     roles: role_service_client::RoleServiceClient;
     projects: project_service_client::ProjectServiceClient;

@@ -12,6 +12,7 @@
     reason = "a test that fails should stop where it fails"
 )]
 
+mod callers;
 #[path = "../suite/harness.rs"]
 #[expect(
     dead_code,

@@ -16,12 +16,13 @@ use tonic::{Code, Status};
 use super::answer::{Decided, write_text};
 use super::decide::{decide_on, is_reached};
 use super::request::AskedMany;
-use crate::application::Application;
 use crate::application::check::MAX_BATCH;
 use crate::application::revision::TokenText;
+use crate::application::{Application, Bounds};
 use crate::engine::Snapshot;
 use crate::proto::v1;
 use crate::transport::authorization_service::{ITEMS_AT_A_TIME, answer_batch, refused};
+use crate::transport::caller::Known;
 use crate::transport::elsewhere::Elsewhere;
 use crate::transport::server::MAX_REQUEST_BYTES;
 use crate::transport::{from_proto, status};
@@ -36,16 +37,18 @@ const ITEM_BYTES: usize = 24;
 pub async fn answer(
     application: Arc<Application>,
     elsewhere: Elsewhere,
+    known: Known,
     request: Request<Incoming>,
 ) -> Response<tonic::body::Body> {
     let service = tower::service_fn(|request: tonic::Request<Bytes>| {
         let (application, elsewhere) = (Arc::clone(&application), elsewhere.clone());
+        let bounds = known.permit().bounds.clone();
         async move {
             let patience = from_proto::patience(request.metadata());
             let message = request.into_inner();
-            match decide_all(&application, &message).await {
+            match decide_all(&application, bounds.as_ref(), &message).await {
                 Some(written) => Ok(Answered::Written(written)),
-                None => whole(application, &elsewhere, &message, patience).await,
+                None => whole(application, &elsewhere, &message, bounds, patience).await,
             }
             .map(tonic::Response::new)
         }
@@ -61,18 +64,24 @@ async fn whole(
     application: Arc<Application>,
     elsewhere: &Elsewhere,
     message: &Bytes,
+    bounds: Option<Bounds>,
     patience: Duration,
 ) -> Result<Answered, Status> {
     let batch = v1::BatchIsAuthorizedRequest::decode(message.clone())
         .map_err(|error| status::undecodable(&error))?;
-    let answered = elsewhere.run(async move { answer_batch(&application, batch, patience).await });
+    let answered = elsewhere
+        .run(async move { answer_batch(&application, batch, bounds.as_ref(), patience).await });
     let answered = answered.await?.map_err(status::of)?;
     Ok(Answered::Made(answered))
 }
 
 /// Decides every question, each organization on one snapshot; nothing if one is out
 /// of the ordinary. What is wrong with a question is said in its place.
-async fn decide_all(application: &Application, message: &[u8]) -> Option<Bytes> {
+async fn decide_all(
+    application: &Application,
+    bounds: Option<&Bounds>,
+    message: &[u8],
+) -> Option<Bytes> {
     // Taken before any snapshot, so that none is older than what the answer says.
     let revision = application.published();
     let now = application.world().now();
@@ -83,6 +92,9 @@ async fn decide_all(application: &Application, message: &[u8]) -> Option<Bytes> 
     let mut count = 0;
     while let Some(asked) = many.next_question()? {
         count += 1;
+        if bounds.is_some_and(|bounds| !bounds.admit(asked.organization)) {
+            return None;
+        }
         if count > MAX_BATCH || !asked.is_ordinary(|| revision) {
             return None;
         }

@@ -5,7 +5,7 @@
 //! [`super::super::authorization_service`], as if this file were not there.
 
 use crate::application::check::judge;
-use crate::application::{Application, Check, Checked, revision};
+use crate::application::{Application, Bounds, Check, Checked, revision};
 use crate::domain::organization::Moment;
 use crate::engine::{RawQuestion, Snapshot};
 use crate::transport::authorization_service::MAX_CORRELATION_BYTES;
@@ -13,10 +13,18 @@ use crate::transport::authorization_service::MAX_CORRELATION_BYTES;
 use super::answer::Decided;
 use super::request::Asked;
 
-/// Decides an `IsAuthorizedRequest`; nothing if it is not an ordinary one.
+/// Decides an `IsAuthorizedRequest` of a caller who is bound to these organizations, if
+/// to any; nothing if it is not an ordinary one.
 #[inline]
-pub fn decide<'a>(application: &Application, message: &'a [u8]) -> Option<Decided<'a>> {
+pub fn decide<'a>(
+    application: &Application,
+    bounds: Option<&Bounds>,
+    message: &'a [u8],
+) -> Option<Decided<'a>> {
     let asked = Asked::read(message)?;
+    if bounds.is_some_and(|bounds| !bounds.admit(asked.organization)) {
+        return None;
+    }
     if !asked.is_ordinary(|| application.published()) {
         return None;
     }

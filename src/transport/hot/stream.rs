@@ -19,9 +19,10 @@ use tonic_prost::ProstDecoder;
 
 use super::answer::Decided;
 use super::decide::decide;
-use crate::application::{Application, Error};
+use crate::application::{Application, Bounds, Error};
 use crate::proto::v1;
 use crate::transport::authorization_service::answer as answer_one;
+use crate::transport::caller::Known;
 use crate::transport::health::Readiness;
 use crate::transport::server::MAX_REQUEST_BYTES;
 use crate::transport::{from_proto, status};
@@ -33,15 +34,18 @@ const ANSWERS_AT_A_TIME: u32 = 256;
 pub async fn answer(
     application: Arc<Application>,
     readiness: watch::Receiver<Readiness>,
+    known: Known,
     request: Request<Incoming>,
 ) -> Response<tonic::body::Body> {
     let codec = CheckCodec {
         application: Arc::clone(&application),
+        bounds: known.permit().bounds.clone(),
     };
     let service = tower::service_fn(|request: tonic::Request<Streaming<Question>>| {
         let patience = from_proto::patience(request.metadata());
         let answers = Answers {
             application: Arc::clone(&application),
+            bounds: known.permit().bounds.clone(),
             stopping: Box::pin(stopping(readiness.clone())),
             questions: request.into_inner(),
             patience,
@@ -82,6 +86,8 @@ type Waiting = Pin<Box<dyn Future<Output = Result<v1::IsAuthorizedResponse, Erro
 /// The answers to the questions of a stream, in their order.
 struct Answers {
     application: Arc<Application>,
+    /// The organizations that the caller is bound to.
+    bounds: Option<Bounds>,
     questions: Streaming<Question>,
     patience: Duration,
     stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -133,8 +139,9 @@ impl Stream for Answers {
                 }
                 Poll::Ready(Some(Ok(Question::Asked(request)))) => {
                     let (application, patience) = (Arc::clone(&self.application), self.patience);
+                    let bounds = self.bounds.clone();
                     self.waiting = Some(Box::pin(async move {
-                        answer_one(&application, *request, patience).await
+                        answer_one(&application, *request, bounds.as_ref(), patience).await
                     }));
                 }
                 Poll::Ready(Some(Err(status))) => return self.end(Some(status)),
@@ -155,6 +162,7 @@ impl Stream for Answers {
 #[derive(Clone)]
 struct CheckCodec {
     application: Arc<Application>,
+    bounds: Option<Bounds>,
 }
 
 impl Codec for CheckCodec {
@@ -180,8 +188,9 @@ impl Decoder for CheckCodec {
         // The message lies in one piece; were it otherwise, prost would read it.
         let message = from.chunk();
         if message.len() == from.remaining()
-            && let Some(decided) = decide(&self.application, message).map(Decided::into_owned)
+            && let Some(decided) = decide(&self.application, self.bounds.as_ref(), message)
         {
+            let decided = decided.into_owned();
             from.advance(from.remaining());
             return Ok(Some(Question::Decided(decided)));
         }

@@ -14,7 +14,10 @@ use crate::harness::{Daemon, as_actor, owned, reason};
 use crate::hostile::plausible;
 
 /// Changes without a row in [`changes`], for the tests named beside them.
-const ELSEWHERE: [(&str, &str); 3] = [
+const ELSEWHERE: [(&str, &str); 6] = [
+    ("CreateCallerKey", "tests/trust: callers::keys"),
+    ("RotateCallerKey", "tests/trust: callers::keys"),
+    ("RevokeCallerKey", "tests/trust: callers::keys"),
     (
         "AcknowledgeNotifications",
         "an_invitation_is_leased_with_its_words_and_its_link_and_is_gone_once_acknowledged",

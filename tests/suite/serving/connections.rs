@@ -14,6 +14,7 @@ use roster::store::memory::MemoryStore;
 use roster::transport::body::Answer;
 use roster::transport::caller::Authenticator;
 use roster::transport::dispatch::{Connection, Dispatch};
+use roster::transport::identities::Peer;
 use roster::transport::listeners::Listeners;
 use roster::transport::server::{Manner, serve_through};
 use roster::transport::serving::{Handler, Session};
@@ -41,10 +42,10 @@ struct Watching {
 impl Handler for Watching {
     type Session = Connection;
 
-    fn connected(&self) -> Connection {
+    fn connected(&self, peer: Peer) -> Connection {
         let thread = std::thread::current().name().unwrap_or_default().to_owned();
         self.seen.lock().unwrap().push(thread);
-        self.inner.connected()
+        self.inner.connected(peer)
     }
 }
 
@@ -106,8 +107,8 @@ async fn a_handler_in_front_answers_what_it_wants_and_leaves_the_rest() {
     struct FrontSession(Arc<Connection>);
     impl Handler for Front {
         type Session = FrontSession;
-        fn connected(&self) -> FrontSession {
-            FrontSession(Arc::new(self.0.connected()))
+        fn connected(&self, peer: Peer) -> FrontSession {
+            FrontSession(Arc::new(self.0.connected(peer)))
         }
     }
     impl Session for FrontSession {
