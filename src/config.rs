@@ -1,6 +1,8 @@
 //! Settings: by flag or `ROSTER_*`, read once, checked together, printed as they took effect.
 
+pub mod catalog;
 pub mod connection;
+pub mod question;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -8,6 +10,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use catalog::CatalogCommand;
+use question::QuestionSettings;
 
 use crate::application::LinkTemplate;
 use crate::delivery::{SmtpServer, WebhookAddress};
@@ -27,6 +32,14 @@ pub struct CommandLine {
 pub enum Command {
     /// Serve checks and team management over gRPC.
     Serve(Box<Settings>),
+    /// Ask a daemon whether somebody may do something, and why.
+    ///
+    /// Exit code 0 if they may, 5 if they may not, 1 if there is no answer.
+    Check(QuestionSettings),
+    /// Ask a daemon why somebody may or may not do something, and what would help.
+    ///
+    /// Needs a key that may read roles and members. Exit codes as those of `check`.
+    Explain(QuestionSettings),
     /// Work with catalogs: what a product sells, as data.
     #[command(subcommand)]
     Catalog(CatalogCommand),
@@ -63,22 +76,6 @@ pub enum Output {
     Text,
     /// One JSON object on one line.
     Json,
-}
-
-/// Work with catalogs.
-#[derive(Debug, Subcommand)]
-pub enum CatalogCommand {
-    /// Say everything that is wrong with a catalog, with file and line. Exit code 1 if anything is.
-    Check {
-        /// The catalog's folder.
-        #[arg(required = true)]
-        folders: Vec<PathBuf>,
-    },
-    /// Print the Cedar schema that a catalog makes.
-    Schema {
-        /// The catalog's folder.
-        folder: PathBuf,
-    },
 }
 
 /// How the daemon serves.

@@ -3,7 +3,10 @@
 //! A command says its answer on standard output and its troubles on standard error, and
 //! ends with one of the codes in `exit`.
 
+mod asking;
 pub mod catalog;
+pub mod check;
 pub mod daemon;
 pub mod exit;
+pub mod explain;
 pub mod verify;

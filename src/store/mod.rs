@@ -38,6 +38,8 @@ pub mod sled;
 mod admission;
 #[cfg(test)]
 mod conformance;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 #[cfg(test)]
 mod samples;
 

@@ -18,3 +18,14 @@
     reason = "the harness serves the suite as well, which uses more of it"
 )]
 mod harness;
+
+mod clients;
+mod commands;
+mod deploy;
+
+#[path = "../suite/process/program.rs"]
+#[allow(
+    dead_code,
+    reason = "the program serves the suite as well, which uses more of it"
+)]
+mod program;

@@ -29,6 +29,8 @@ mod edit;
 mod faults;
 mod finish;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod history;
 mod journal;
 mod keys;
