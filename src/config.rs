@@ -2,9 +2,11 @@
 
 pub mod backup;
 pub mod callers;
+pub mod catalog;
 pub mod connection;
 pub mod export;
 pub mod keys;
+pub mod question;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -14,9 +16,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use self::backup::{BackupSettings, RestoreSettings, StatusSettings};
-use self::export::{ExportSettings, ImportSettings};
 use self::callers::CallerSettings;
+use self::export::{ExportSettings, ImportSettings};
 use self::keys::KeysCommand;
+pub use catalog::CatalogCommand;
+use question::QuestionSettings;
+
 use crate::application::LinkTemplate;
 use crate::delivery::{SmtpServer, WebhookAddress};
 use crate::telemetry::LogFormat;
@@ -41,6 +46,14 @@ pub enum Command {
     /// The file is checked before it gets its name, and holds names, addresses and
     /// digests of tokens, but no keys: `operator.key` and `signing.key` are kept apart.
     Backup(BackupSettings),
+    /// Ask a daemon whether somebody may do something, and why.
+    ///
+    /// Exit code 0 if they may, 5 if they may not, 1 if there is no answer.
+    Check(QuestionSettings),
+    /// Ask a daemon why somebody may or may not do something, and what would help.
+    ///
+    /// Needs a key that may read roles and members. Exit codes as those of `check`.
+    Explain(QuestionSettings),
     /// Work with catalogs: what a product sells, as data.
     #[command(subcommand)]
     Catalog(CatalogCommand),
@@ -109,22 +122,6 @@ pub enum Output {
     Text,
     /// One JSON object on one line.
     Json,
-}
-
-/// Work with catalogs.
-#[derive(Debug, Subcommand)]
-pub enum CatalogCommand {
-    /// Say everything that is wrong with a catalog, with file and line. Exit code 1 if anything is.
-    Check {
-        /// The catalog's folder.
-        #[arg(required = true)]
-        folders: Vec<PathBuf>,
-    },
-    /// Print the Cedar schema that a catalog makes.
-    Schema {
-        /// The catalog's folder.
-        folder: PathBuf,
-    },
 }
 
 /// How the daemon serves.

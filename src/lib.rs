@@ -16,6 +16,9 @@ pub mod config;
 pub mod delivery;
 pub mod domain;
 pub mod engine;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod proto;
 pub mod store;
 pub mod telemetry;

@@ -2,7 +2,8 @@
 //!
 //! Exit codes: 0 done, 1 something is wrong with what was given, 2 the command
 //! line is wrong, 3 the store can't be opened, such as while another process has
-//! it, 4 the store has lost or damaged acknowledged history.
+//! it, 4 the store has lost or damaged acknowledged history, 5 the answer to a check is
+//! no.
 
 use std::env;
 use std::os::unix::process::CommandExt as _;
@@ -37,6 +38,8 @@ fn main() -> ExitCode {
     match CommandLine::parse().command {
         Command::Serve(settings) => serve(*settings),
         Command::Backup(settings) => cli::backup::back_up(&settings),
+        Command::Check(settings) => cli::check::run(&settings),
+        Command::Explain(settings) => cli::explain::run(&settings),
         Command::Catalog(command) => cli::catalog::run(&command),
         Command::Export(settings) => cli::export::export(&settings),
         Command::Import(settings) => cli::export::import(&settings),

@@ -176,7 +176,7 @@ const RULES: [Rule; 18] = [
     Rule {
         invariant: "is the only part that knows gRPC, together with the generated `proto`, the client and the commands",
         inside: &[],
-        except: &["transport", "proto", "client", "cli"],
+        except: &["transport", "proto", "client", "cli", "fuzzing"],
         forbidden: &[
             "::tonic",
             "::prost",
@@ -263,7 +263,7 @@ const RULES: [Rule; 18] = [
     Rule {
         invariant: "the wire types are named in `transport`, `client` and `cli` only",
         inside: &[],
-        except: &["transport", "proto", "client", "cli"],
+        except: &["transport", "proto", "client", "cli", "fuzzing"],
         forbidden: &["proto"],
         sample: (
             "src/application/check.rs",
@@ -292,6 +292,7 @@ const RULES: [Rule; 18] = [
             "main",
             "telemetry",
             "store::sled::tests",
+            "fuzzing::tests",
         ],
         forbidden: &["config", "::clap", "::std::env"],
         sample: ("src/store/mod.rs", "use crate::config;"),
@@ -318,7 +319,7 @@ const RULES: [Rule; 18] = [
     Rule {
         invariant: "is imported by `app`, `cli` and `main` only",
         inside: &[],
-        except: &["app", "cli", "main"],
+        except: &["app", "cli", "main", "fuzzing"],
         forbidden: &["app", "cli"],
         sample: ("src/config.rs", "use super::app;"),
     },

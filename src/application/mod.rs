@@ -12,6 +12,8 @@ pub mod check;
 pub mod error;
 pub mod example;
 pub mod expiry;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod integrity;
 pub mod invitations;
 pub mod link_template;

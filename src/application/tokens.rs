@@ -128,7 +128,7 @@ impl Secret {
     }
 
     /// The ids of the organization and the token that it says to be of.
-    fn locator(&self) -> Option<(String, String)> {
+    pub(super) fn locator(&self) -> Option<(String, String)> {
         let text: &str = &self.0;
         if text.len() > MAX_SECRET_BYTES || !text.is_ascii() {
             return None;

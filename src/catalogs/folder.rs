@@ -16,6 +16,8 @@ pub(super) const BASE_FOLDER: &str = "base";
 const CATALOG_FILE: &str = "catalog.toml";
 const RULES_FILE: &str = "rules.cedar";
 const NOTIFICATIONS_FILE: &str = "notifications.toml";
+/// The catalog's truth table, which `roster catalog test` reads and nobody else.
+const CASES_FILE: &str = "tests.toml";
 
 /// A file's content and the path its faults are reported under.
 #[derive(Debug)]
@@ -121,6 +123,7 @@ fn collect(
             CATALOG_FILE => catalog = text_of(shown, content, &mut faults),
             RULES_FILE => rules = text_of(shown, content, &mut faults),
             NOTIFICATIONS_FILE => notifications = text_of(shown, content, &mut faults),
+            CASES_FILE => {}
             // A misspelled name must not make rules disappear in silence.
             _ if name.ends_with(".toml") || name.ends_with(".cedar") => {
                 let message = format!(

@@ -20,6 +20,8 @@ mod actions;
 mod conditions;
 pub(crate) mod fault;
 mod folder;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod notifications;
 mod plans;
 mod reading;

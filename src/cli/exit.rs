@@ -11,6 +11,8 @@ pub const FAULT: u8 = 1;
 pub const STORE: u8 = 3;
 /// The store has lost or damaged acknowledged history.
 pub const LOST: u8 = 4;
+/// The daemon answered, and the answer is no.
+pub const DENIED: u8 = 5;
 
 /// Says on standard error what happened, and with which code to end.
 pub fn fail(error: &AppError) -> ExitCode {

@@ -43,6 +43,8 @@ mod admission;
 #[cfg(test)]
 mod conformance;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 #[cfg(test)]
 mod samples;
 

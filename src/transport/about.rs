@@ -133,7 +133,9 @@ about_one!(
 );
 
 about_none!(
+    BackupRequest,
     CreateCallerKeyRequest,
+    GetStatusRequest,
     LeaseNotificationsRequest,
     ListCallerKeysRequest,
     ListOrganizationsForUserRequest,

@@ -100,6 +100,8 @@ pub const RPCS: &[(&str, Takes, Concerns)] = &[
     ),
     ("NotificationService/ReleaseNotifications", Operate, Named),
     ("NotificationService/ListNotifications", Operate, Named),
+    ("OperatorService/Backup", Operate, Everything),
+    ("OperatorService/GetStatus", Operate, Everything),
     ("OperatorService/CreateCallerKey", Operate, Everything),
     ("OperatorService/ListCallerKeys", Operate, Everything),
     ("OperatorService/RotateCallerKey", Operate, Everything),

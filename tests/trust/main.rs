@@ -21,6 +21,9 @@ mod callers;
 mod harness;
 
 mod backup;
+mod clients;
+mod commands;
+mod deploy;
 mod export;
 mod faults;
 #[path = "../suite/process/program.rs"]

@@ -29,6 +29,8 @@ mod edit;
 #[cfg(test)]
 mod faults;
 mod finish;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod history;
 mod journal;
 mod keys;

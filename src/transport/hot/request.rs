@@ -224,5 +224,7 @@ impl<'a> Fields<'a> {
     }
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -4,32 +4,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message as _;
 
+use super::fuzzing::by_prost;
 use super::*;
 use crate::proto::v1;
-
-/// What prost reads, if it is an ordinary question.
-fn by_prost(message: &v1::IsAuthorizedRequest) -> Option<Asked<'_>> {
-    let mut asked = Asked {
-        organization: &message.organization,
-        action: &message.action,
-        at_least: &message.at_least,
-        include_reasons: message.include_reasons,
-        correlation_id: &message.correlation_id,
-        ..Asked::default()
-    };
-    if let Some(principal) = &message.principal {
-        (asked.principal_type, asked.principal_id) = (&principal.r#type, &principal.id);
-    }
-    if let Some(resource) = &message.resource {
-        (asked.resource_type, asked.resource_id) = (&resource.r#type, &resource.id);
-        (asked.project, asked.owner) = (&resource.project, &resource.owner);
-    }
-    let said = message
-        .resource
-        .as_ref()
-        .and_then(|resource| resource.attributes.as_ref());
-    (message.context.is_none() && said.is_none()).then_some(asked)
-}
 
 /// What is read here is what prost reads, and the other way round.
 fn agree(bytes: &[u8]) -> Result<(), TestCaseError> {

@@ -1,0 +1,4 @@
+//! Runs `roster::fuzzing::secrets`, which says what must hold.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| roster::fuzzing::secrets(bytes));
