@@ -3,11 +3,15 @@
 //! An RPC without a row is not there: nothing that is not listed here is routed.
 //! `tests/trust/callers` holds the table to the descriptors, and every caller to it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
+
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
 
 use crate::application::{Actor, Permit, Scope};
 use crate::domain::Refusal;
+use crate::proto::FILE_DESCRIPTOR_SET;
 
 /// What a caller must be to call something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +50,8 @@ pub struct Access {
     pub takes: Takes,
     /// What it is about.
     pub concerns: Concerns,
+    /// Whether its answer goes on, so that it has to end when its caller is none any more.
+    pub streams: bool,
 }
 
 /// Every RPC of `roster.v1`.
@@ -181,7 +187,6 @@ pub const RPCS: &[(&str, Takes, Concerns)] = &[
 /// Every RPC of others that is served.
 pub const OTHERS: &[(&str, Takes)] = &[
     ("/grpc.health.v1.Health/Check", Takes::Nothing),
-    ("/grpc.health.v1.Health/List", Takes::Nothing),
     ("/grpc.health.v1.Health/Watch", Takes::Nothing),
     (
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
@@ -197,17 +202,42 @@ pub const OTHERS: &[(&str, Takes)] = &[
 pub fn of(path: &str) -> Option<Access> {
     static TABLE: OnceLock<HashMap<String, Access>> = OnceLock::new();
     let table = TABLE.get_or_init(|| {
+        let streaming = streaming();
         let own = RPCS.iter().map(|(name, takes, concerns)| {
-            let (takes, concerns) = (*takes, *concerns);
-            (format!("/roster.v1.{name}"), Access { takes, concerns })
+            let path = format!("/roster.v1.{name}");
+            let access = Access {
+                takes: *takes,
+                concerns: *concerns,
+                streams: streaming.contains(&path),
+            };
+            (path, access)
         });
         let others = OTHERS.iter().map(|(path, takes)| {
-            let (takes, concerns) = (*takes, Nothing);
-            ((*path).to_owned(), Access { takes, concerns })
+            let access = Access {
+                takes: *takes,
+                concerns: Nothing,
+                streams: true,
+            };
+            ((*path).to_owned(), access)
         });
         own.chain(others).collect()
     });
     table.get(path).copied()
+}
+
+/// The paths of Roster's own RPCs that answer with a stream.
+fn streaming() -> HashSet<String> {
+    let descriptors = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap_or_default();
+    let mut paths = HashSet::new();
+    for file in &descriptors.file {
+        for service in &file.service {
+            let methods = service.method.iter();
+            let methods = methods.filter(|method| method.server_streaming());
+            let (package, service) = (file.package(), service.name());
+            paths.extend(methods.map(|method| format!("/{package}.{service}/{}", method.name())));
+        }
+    }
+    paths
 }
 
 impl Access {
@@ -228,5 +258,26 @@ impl Access {
             return Err(Refusal::ForeignOrganization);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_answers_with_a_stream_is_known_from_the_descriptors() {
+        let streams = |path: &str| of(path).map(|access| access.streams);
+        for streaming in [
+            "/roster.v1.AuthorizationService/StreamIsAuthorized",
+            "/roster.v1.PolicyService/ExportPolicies",
+            "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        ] {
+            assert_eq!(streams(streaming), Some(true), "{streaming}");
+        }
+        // Whoever gives itself a new secret has to be told it.
+        let rotation = "/roster.v1.OperatorService/RotateCallerKey";
+        assert_eq!(streams(rotation), Some(false));
+        assert_eq!(streams("/roster.v1.OperatorService/Nothing"), None);
     }
 }

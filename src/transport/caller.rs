@@ -18,7 +18,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 use tonic::Status;
 
-use super::access;
+use super::access::{self, Access};
 use super::identities::{Identities, Peer};
 use super::status;
 use crate::application::{Actor, Application, Caller, Permit, Scope, Secret};
@@ -117,7 +117,7 @@ impl Gate {
         &self,
         request: &mut Request<B>,
         line: &Line,
-    ) -> Result<Option<Known>, Status> {
+    ) -> Result<Option<(Known, Access)>, Status> {
         let access = access::of(request.uri().path());
         if access.is_some_and(|access| access.takes == access::Takes::Nothing) {
             return Ok(None);
@@ -143,7 +143,7 @@ impl Gate {
         };
         request.extensions_mut().insert(caller);
         request.extensions_mut().insert(known.clone());
-        Ok(Some(known))
+        Ok(Some((known, access)))
     }
 
     /// Whoever presents this, or, without anything presented, is on the connection.

@@ -175,8 +175,11 @@ impl Connection {
             self.check_anything(request).await
         };
         match known {
-            Some(known) => response.map(|answer| answer.held(self.hold(&known))),
-            None => response,
+            // Any other answer is complete, and may hold what is never told again.
+            Some((known, access)) if access.streams => {
+                response.map(|answer| answer.held(self.hold(&known)))
+            }
+            _ => response,
         }
     }
 

@@ -276,10 +276,6 @@ fn decoded<T: DeserializeOwned>(part: &str) -> Option<T> {
 fn milliseconds(seconds: f64) -> Option<i64> {
     /// The end of the year 9999.
     const MOST: f64 = 253_402_300_799.0;
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the range is looked at, and a fraction of a millisecond is not needed"
-    )]
     (0.0..=MOST)
         .contains(&seconds)
         .then(|| (seconds * 1_000.0) as i64)

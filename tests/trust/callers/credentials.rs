@@ -93,11 +93,13 @@ fn wrong_tokens(signers: &Signers) -> Vec<(&'static str, String)> {
         let key = EncodingKey::from_ed_der(signers.edwards.serialized_der());
         signed(&header, &claims(SUBJECT), &key)
     };
-    let mut understood = Header::new(Algorithm::EdDSA);
-    understood.kid = Some("edwards".to_owned());
     let critical = {
         let header = json!({ "alg": "EdDSA", "kid": "edwards", "crit": ["exp"] });
-        forged(&header, signature)
+        let token = forged(&header, "");
+        let message = token.trim_end_matches('.');
+        let key = EncodingKey::from_ed_der(signers.edwards.serialized_der());
+        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::EdDSA);
+        format!("{message}.{}", signature.expect("a signature"))
     };
     vec![
         (

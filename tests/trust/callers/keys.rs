@@ -451,6 +451,43 @@ async fn a_stream_goes_on_while_callers_who_are_somebody_else_change() {
 }
 
 #[tokio::test]
+async fn a_key_that_ends_itself_is_told_that_it_did() {
+    let stage = Stage::on(Arc::new(MemoryStore::new())).await;
+    let (key, own) = stage.key(new("staff", v1::CallerScope::Operate)).await;
+    let channel = stage.plain().await;
+    let rotation = v1::RotateCallerKeyRequest {
+        key: key.id.clone(),
+        ..Default::default()
+    };
+    let path = "/roster.v1.OperatorService/RotateCallerKey";
+    let message = rotation.encode_to_vec();
+    let rotated = call(channel.clone(), path, message.clone(), &[&own], None).await;
+    let rotated = v1::RotateCallerKeyResponse::decode(rotated.expect("an answer")).unwrap();
+    let next = bearer(&rotated.secret);
+    let refused = call(channel.clone(), path, message, &[&own], None).await;
+    is(
+        refused.expect_err("it has ended"),
+        Code::Unauthenticated,
+        "UNAUTHENTICATED",
+    );
+    let revocation = v1::RevokeCallerKeyRequest {
+        key: key.id,
+        ..Default::default()
+    };
+    let path = "/roster.v1.OperatorService/RevokeCallerKey";
+    let message = revocation.encode_to_vec();
+    let revoked = call(channel.clone(), path, message.clone(), &[&next], None).await;
+    revoked.expect("an answer");
+    let refused = call(channel, path, message, &[&next], None).await;
+    is(
+        refused.expect_err("it has ended"),
+        Code::Unauthenticated,
+        "UNAUTHENTICATED",
+    );
+    stage.stop().await;
+}
+
+#[tokio::test]
 async fn keys_are_for_operators_who_are_bound_to_nothing() {
     let stage = Stage::on(Arc::new(MemoryStore::new())).await;
     let path = "/roster.v1.OperatorService/ListCallerKeys";

@@ -51,7 +51,7 @@ pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
     pub fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
@@ -84,13 +84,13 @@ impl Authority {
 
     fn sign(&self, params: CertificateParams) -> (String, String) {
         let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.0).unwrap();
+        let certificate = params.signed_by(&key, &*self.0).unwrap();
         (certificate.pem(), key.serialize_pem())
     }
 }
 
 fn client_params(names: &[&str]) -> CertificateParams {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    let mut params = CertificateParams::default();
     let names = names.iter().map(|name| {
         let text = (*name).try_into().unwrap();
         if name.contains("://") {

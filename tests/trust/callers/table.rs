@@ -325,7 +325,7 @@ async fn every_kind_of_caller_gets_exactly_what_its_scopes_and_bounds_give_of_ev
         wrong.len(),
         wrong.join("\n")
     );
-    assert!(asked > 10_000, "only {asked} calls were made");
+    assert!(asked > 9_000, "only {asked} calls were made");
     stage.stop().await;
 }
 
