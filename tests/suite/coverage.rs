@@ -404,7 +404,7 @@ async fn health_is_told_to_everybody_for_the_whole_and_for_each_service() {
         .services()
         .map(|service| service.full_name().to_owned())
         .collect();
-    assert_eq!(services.len(), 13);
+    assert_eq!(services.len(), 14);
     for service in services.iter().map(String::as_str).chain([""]) {
         let answer = health.check(health_of(service)).await.expect("an answer");
         assert_eq!(answer.into_inner().status(), ServingStatus::Serving);
