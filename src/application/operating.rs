@@ -42,8 +42,9 @@ pub struct Backup {
 
 impl Application {
     /// Begins a backup of everything that is published.
-    pub fn backup(&self, reader: &Reader) -> Result<Backup, Error> {
+    pub async fn backup(&self, reader: &Reader, at_least: &str) -> Result<Backup, Error> {
         reader.must_be_operator()?;
+        self.reach(at_least, reader.patience).await?;
         let head = self.store.head();
         let (encoder, ready) = BackupEncoder::begin(&head);
         Ok(Backup {
@@ -56,8 +57,9 @@ impl Application {
     }
 
     /// How the daemon is.
-    pub async fn status(&self, reader: &Reader) -> Result<DaemonStatus, Error> {
+    pub async fn status(&self, reader: &Reader, at_least: &str) -> Result<DaemonStatus, Error> {
         reader.must_be_operator()?;
+        self.reach(at_least, reader.patience).await?;
         let store = Arc::clone(&self.store);
         let condition = blocking(move || store.condition()).await?;
         Ok(DaemonStatus {

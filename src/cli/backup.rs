@@ -201,7 +201,10 @@ pub fn fetch(
         .map_err(CopyError::Runtime)?;
     runtime.block_on(async {
         let mut client = OperatorServiceClient::new(reach(connection).await?);
-        let mut parts = client.backup(v1::BackupRequest {}).await?.into_inner();
+        let mut parts = client
+            .backup(v1::BackupRequest::default())
+            .await?
+            .into_inner();
         let mut progress = None;
         while let Some(part) = parts.message().await? {
             take(&part.chunk)?;

@@ -29,7 +29,7 @@ fn ask(settings: &StatusSettings) -> Result<v1::GetStatusResponse, CopyError> {
         .map_err(CopyError::Runtime)?;
     runtime.block_on(async {
         let mut client = OperatorServiceClient::new(reach(&settings.connection).await?);
-        let answer = client.get_status(v1::GetStatusRequest {}).await?;
+        let answer = client.get_status(v1::GetStatusRequest::default()).await?;
         Ok(answer.into_inner())
     })
 }

@@ -17,12 +17,14 @@ use crate::proto::v1;
 pub type BackupStream = Pin<Box<dyn Stream<Item = Result<v1::BackupResponse, Status>> + Send>>;
 
 /// Begins a backup; each part is read when it is wanted.
-pub fn backup(
+pub async fn backup(
     application: &Arc<Application>,
-    request: &Request<v1::BackupRequest>,
+    request: Request<v1::BackupRequest>,
 ) -> Result<BackupStream, Status> {
-    let reader = reader(request)?;
-    let mut backup = application.backup(&reader).map_err(status::of)?;
+    let reader = reader(&request)?;
+    let at_least = request.into_inner().at_least;
+    let backup = application.backup(&reader, &at_least).await;
+    let mut backup = backup.map_err(status::of)?;
     let end = backup.head().sequence.0;
     tracing::info!(commits = end, "a backup begins");
     let parts = async_stream::try_stream! {
@@ -42,10 +44,12 @@ pub fn backup(
 /// How the daemon is.
 pub async fn daemon_status(
     application: &Arc<Application>,
-    request: &Request<v1::GetStatusRequest>,
+    request: Request<v1::GetStatusRequest>,
 ) -> Result<v1::GetStatusResponse, Status> {
-    let reader = reader(request)?;
-    let found = application.status(&reader).await.map_err(status::of)?;
+    let reader = reader(&request)?;
+    let at_least = request.into_inner().at_least;
+    let found = application.status(&reader, &at_least).await;
+    let found = found.map_err(status::of)?;
     let condition = found.condition;
     let mut chain = String::new();
     for byte in found.head.chain {

@@ -40,14 +40,15 @@ impl OperatorService for OperatorRpc {
         &self,
         request: Request<v1::BackupRequest>,
     ) -> Result<Response<Self::BackupStream>, Status> {
-        backups::backup(&self.application, &request).map(Response::new)
+        let parts = backups::backup(&self.application, request).await?;
+        Ok(Response::new(parts))
     }
 
     async fn get_status(
         &self,
         request: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
-        let answer = backups::daemon_status(&self.application, &request).await?;
+        let answer = backups::daemon_status(&self.application, request).await?;
         Ok(Response::new(answer))
     }
 

@@ -4,10 +4,6 @@
 mod crash;
 mod data_directory;
 mod life;
-#[expect(
-    dead_code,
-    reason = "`tests/trust` starts the program in more ways than these"
-)]
 pub mod program;
 mod readme;
 mod settings;

@@ -352,7 +352,7 @@ pub fn end_of_frame(segment: &[u8], end: Sequence) -> usize {
 async fn status(daemon: &Daemon) -> v1::GetStatusResponse {
     let mut client = OperatorServiceClient::new(daemon.connect().await);
     let answer = client
-        .get_status(daemon.signed(v1::GetStatusRequest {}))
+        .get_status(daemon.signed(v1::GetStatusRequest::default()))
         .await;
     answer.expect("a status").into_inner()
 }
@@ -514,13 +514,13 @@ async fn whoever_acts_for_a_member_is_given_no_backup_and_no_status() {
     let place = tempfile::tempdir().unwrap();
     let daemon = team(place.path()).await;
     let mut client = OperatorServiceClient::new(daemon.connect().await);
-    let mut request = daemon.signed(v1::BackupRequest {});
+    let mut request = daemon.signed(v1::BackupRequest::default());
     request
         .metadata_mut()
         .insert("roster-actor", "owner".parse().unwrap());
     let refused = client.backup(request).await.expect_err("refused");
     assert_eq!(crate::harness::reason(&refused), "OPERATOR_ONLY");
-    let mut request = daemon.signed(v1::GetStatusRequest {});
+    let mut request = daemon.signed(v1::GetStatusRequest::default());
     request
         .metadata_mut()
         .insert("roster-actor", "owner".parse().unwrap());

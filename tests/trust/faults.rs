@@ -65,7 +65,7 @@ async fn members(daemon: &Daemon) -> Vec<String> {
 async fn status(daemon: &Daemon) -> v1::GetStatusResponse {
     let mut client = OperatorServiceClient::new(daemon.connect().await);
     let answer = client
-        .get_status(daemon.signed(v1::GetStatusRequest {}))
+        .get_status(daemon.signed(v1::GetStatusRequest::default()))
         .await;
     answer.expect("a status").into_inner()
 }
