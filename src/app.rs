@@ -2,6 +2,7 @@
 
 pub mod budget;
 pub mod doubt;
+pub mod operation;
 
 use std::fs::{self, DirBuilder, File, OpenOptions as FileOptions};
 use std::io::{self, Write};
@@ -29,6 +30,7 @@ use crate::store::Store;
 use crate::store::sled::{OpenError, OpenOptions};
 use crate::transport::caller::Authenticator;
 use crate::transport::listeners::{Listeners, UnixSocket, UnixSocketError};
+use crate::transport::probes::Probes;
 use crate::transport::server::{self, Manner, ServeError};
 use crate::world::{SystemWorld, World};
 
@@ -106,6 +108,9 @@ pub enum AppError {
         #[source]
         source: io::Error,
     },
+    /// Health and metrics can't be served.
+    #[error("health and metrics can't be served")]
+    Probes(#[source] io::Error),
     /// The Unix socket can't be listened on.
     #[error(transparent)]
     ListenUnix(#[from] UnixSocketError),
@@ -141,7 +146,8 @@ pub struct App {
 impl App {
     /// Opens the store, compiles the catalogs and binds the listeners. No organization is
     /// read.
-    pub async fn start(settings: Settings) -> Result<Self, AppError> {
+    /// What there is to tell then is told by `probes`.
+    pub async fn start(settings: Settings, probes: Probes) -> Result<Self, AppError> {
         let directory = settings.data_dir.clone();
         DirBuilder::new()
             .recursive(true)
@@ -162,6 +168,7 @@ impl App {
             minimum_free_bytes: settings
                 .minimum_free_mib
                 .map(|mib| mib.saturating_mul(1024 * 1024)),
+            ticks: crate::world::ticks,
             ..OpenOptions::default()
         };
         let store: Arc<dyn Store> = Arc::new(doubt::open(&directory, options)?);
@@ -190,7 +197,7 @@ impl App {
         let unix = settings.listen_unix.as_deref();
         let unix = unix.map(UnixSocket::bind).transpose()?;
         Ok(Self {
-            listeners: Listeners::new(listener, unix),
+            listeners: Listeners::new(listener, unix).with_probes(probes),
             application,
             authenticator: Authenticator::new(&key),
             courier,
@@ -249,6 +256,7 @@ impl App {
         let manner = Manner {
             threads: self.settings.serving_threads(),
             drain,
+            ..self.settings.operation.manner()
         };
         let (stopping, stopped) = watch::channel(false);
         let mut background = JoinSet::new();

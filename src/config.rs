@@ -1,6 +1,7 @@
 //! Settings: by flag or `ROSTER_*`, read once, checked together, printed as they took effect.
 
 pub mod connection;
+pub mod operation;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use self::operation::OperationSettings;
 use crate::application::LinkTemplate;
 use crate::delivery::{SmtpServer, WebhookAddress};
 use crate::telemetry::LogFormat;
@@ -213,6 +215,10 @@ pub struct Settings {
     )]
     pub notify_webhook_secret_file: Option<PathBuf>,
 
+    /// Health, metrics and limits.
+    #[command(flatten)]
+    pub operation: OperationSettings,
+
     /// How log lines look.
     #[arg(long, env = "ROSTER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
@@ -252,7 +258,7 @@ impl Settings {
             .iter()
             .map(|folder| folder.display().to_string())
             .collect();
-        vec![
+        let mut lines = vec![
             ("ROSTER_DATA_DIR", self.data_dir.display().to_string()),
             ("ROSTER_LISTEN", self.listen.to_string()),
             ("ROSTER_LISTEN_UNIX", shown_path(self.listen_unix.as_ref())),
@@ -297,7 +303,9 @@ impl Settings {
                 format!("{:?}", self.log_format).to_lowercase(),
             ),
             ("ROSTER_LOG", self.log.clone()),
-        ]
+        ];
+        lines.extend(self.operation.in_effect());
+        lines
     }
 }
 

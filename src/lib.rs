@@ -16,6 +16,7 @@ pub mod config;
 pub mod delivery;
 pub mod domain;
 pub mod engine;
+pub mod measure;
 pub mod proto;
 pub mod store;
 pub mod telemetry;

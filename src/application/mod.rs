@@ -11,6 +11,7 @@ pub mod check;
 pub mod error;
 pub mod example;
 pub mod expiry;
+pub mod figures;
 pub mod integrity;
 pub mod invitations;
 pub mod link_template;

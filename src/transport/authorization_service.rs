@@ -9,6 +9,7 @@ use futures_util::Stream;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::calls::{Calls, Deciding};
 use super::health::Readiness;
 use super::{from_proto, status, to_proto};
 use crate::application::check::{MAX_BATCH, judge};
@@ -29,14 +30,21 @@ pub(super) const ITEMS_AT_A_TIME: usize = 256;
 /// Serves checks.
 pub struct AuthorizationRpc {
     application: Arc<Application>,
+    calls: Arc<Calls>,
     readiness: watch::Receiver<Readiness>,
 }
 
 impl AuthorizationRpc {
-    /// Serves checks of that application; streams end when it serves no longer.
-    pub fn new(application: Arc<Application>, readiness: watch::Receiver<Readiness>) -> Self {
+    /// Serves checks of that application, and counts what is decided; streams end when
+    /// it serves no longer.
+    pub fn new(
+        application: Arc<Application>,
+        calls: Arc<Calls>,
+        readiness: watch::Receiver<Readiness>,
+    ) -> Self {
         Self {
             application,
+            calls,
             readiness,
         }
     }
@@ -51,6 +59,7 @@ impl AuthorizationService for AuthorizationRpc {
         let patience = from_proto::patience(request.metadata());
         answer(&self.application, request.into_inner(), patience)
             .await
+            .inspect(|answered| note(&self.calls, Deciding::One, answered))
             .map(Response::new)
             .map_err(status::of)
     }
@@ -62,6 +71,7 @@ impl AuthorizationService for AuthorizationRpc {
         let patience = from_proto::patience(request.metadata());
         answer_batch(&self.application, request.into_inner(), patience)
             .await
+            .inspect(|answered| note_batch(&self.calls, answered))
             .map(Response::new)
             .map_err(status::of)
     }
@@ -73,6 +83,11 @@ impl AuthorizationService for AuthorizationRpc {
         let patience = from_proto::patience(request.metadata());
         answer_with_token(&self.application, request.into_inner(), patience)
             .await
+            .inspect(|answered| {
+                let reason = answered.reasons.first().map(|reason| reason.code);
+                let decision = answered.decision();
+                self.calls.decide(Deciding::WithToken, decision, reason);
+            })
             .map(Response::new)
             .map_err(status::of)
     }
@@ -85,7 +100,7 @@ impl AuthorizationService for AuthorizationRpc {
         request: Request<Streaming<v1::IsAuthorizedRequest>>,
     ) -> Result<Response<Self::StreamIsAuthorizedStream>, Status> {
         let patience = from_proto::patience(request.metadata());
-        let application = Arc::clone(&self.application);
+        let (application, calls) = (Arc::clone(&self.application), Arc::clone(&self.calls));
         let mut requests = request.into_inner();
         let mut readiness = self.readiness.clone();
         let answers = async_stream::try_stream! {
@@ -95,10 +110,28 @@ impl AuthorizationService for AuthorizationRpc {
                     _ = readiness.wait_for(|readiness| *readiness == Readiness::NotServing) => Ok(None),
                 };
                 let Some(request) = request? else { break };
-                yield answer(&application, request, patience).await.map_err(status::of)?;
+                let answered = answer(&application, request, patience).await;
+                let answered = answered.map_err(status::of)?;
+                note(&calls, Deciding::Stream, &answered);
+                yield answered;
             }
         };
         Ok(Response::new(Box::pin(answers)))
+    }
+}
+
+/// Counts a decision.
+pub(super) fn note(calls: &Calls, rpc: Deciding, answered: &v1::IsAuthorizedResponse) {
+    let reason = answered.reasons.first().map(|reason| reason.code);
+    calls.decide(rpc, answered.decision(), reason);
+}
+
+/// Counts the decisions of a batch.
+pub(super) fn note_batch(calls: &Calls, answered: &v1::BatchIsAuthorizedResponse) {
+    for item in &answered.items {
+        if let Some(v1::batch_item::Result::Response(response)) = &item.result {
+            note(calls, Deciding::Batch, response);
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use http_body::{Body, Frame};
 use tokio::sync::mpsc;
 use tonic::Status;
 
+use super::followed::Followed;
 use super::status;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -30,6 +31,8 @@ pub enum Answer {
     Service(tonic::body::Body),
     /// What a service answers on another runtime.
     Relayed(mpsc::Receiver<Piece>),
+    /// One of the others, whose end is waited for.
+    Followed(Box<Followed>),
 }
 
 impl Answer {
@@ -72,6 +75,7 @@ impl Body for Answer {
             }))),
             Self::Ended => Poll::Ready(None),
             Self::Service(body) => Pin::new(body).poll_frame(context),
+            Self::Followed(answer) => Pin::new(&mut **answer).poll_frame(context),
             Self::Relayed(pieces) => match pieces.poll_recv(context) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(Some(piece)) => {
@@ -93,6 +97,7 @@ impl Body for Answer {
         match self {
             Self::Ended => true,
             Self::Service(body) => body.is_end_stream(),
+            Self::Followed(answer) => answer.is_end_stream(),
             Self::Message(_) | Self::Relayed(_) => false,
         }
     }

@@ -12,6 +12,7 @@ use tonic::metadata::MetadataMap;
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
+use super::followed::Speaker;
 use super::status;
 use crate::application::{Actor, Caller, Secret};
 use crate::domain::identifiers::{UserId, identifier_fault};
@@ -137,6 +138,9 @@ impl Interceptor for Authenticator {
             .recognise(request.metadata().as_ref())
             .ok_or_else(status::unauthenticated)?;
         let actor = actor(request.metadata()).ok_or_else(status::malformed_actor)?;
+        if let Some(speaker) = request.extensions().get::<Speaker>() {
+            speaker.is(name);
+        }
         let caller = Caller {
             name: name.to_owned(),
             actor,

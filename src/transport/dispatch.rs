@@ -1,7 +1,8 @@
 //! Where a request is answered: a check on the thread that read it, all else
-//! elsewhere.
+//! elsewhere. What can't be answered in time is refused here ([`admission`]).
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderMap, Request, Response};
@@ -10,13 +11,18 @@ use tokio::sync::watch;
 use tonic::service::interceptor::InterceptedService;
 use tower::Service as _;
 
+use super::admission::{Admission, OnConnection};
 use super::authorization_service::AuthorizationRpc;
 use super::body::Answer;
 use super::caller::{Authenticator, Remembered};
+use super::calls::{Calls, Counting, Place, ThreadCounts};
 use super::elsewhere::Elsewhere;
+use super::followed::{Call, Speaker, Told, request_id};
+use super::guarded::Watched;
 use super::health::Readiness;
 use super::hot::unary::{Received, Replayed, content, receive, respond};
 use super::hot::{batch, decide, stream};
+use super::patience::Patient;
 use super::serving::{Handler, Session};
 use super::{from_proto, status};
 use crate::application::Application;
@@ -26,6 +32,10 @@ const IS_AUTHORIZED: &str = "/roster.v1.AuthorizationService/IsAuthorized";
 const IS_AUTHORIZED_WITH_TOKEN: &str = "/roster.v1.AuthorizationService/IsAuthorizedWithToken";
 const BATCH_IS_AUTHORIZED: &str = "/roster.v1.AuthorizationService/BatchIsAuthorized";
 const STREAM_IS_AUTHORIZED: &str = "/roster.v1.AuthorizationService/StreamIsAuthorized";
+
+/// How the names begin of all that Roster itself serves; health and reflection are not
+/// among it.
+const OWN: &str = "/roster.v1.";
 
 /// The generated service for checks, which answers whatever is asked.
 pub type Checks = InterceptedService<AuthorizationServiceServer<AuthorizationRpc>, Authenticator>;
@@ -40,16 +50,21 @@ struct Parts {
     checks: Checks,
     elsewhere: Elsewhere,
     readiness: watch::Receiver<Readiness>,
+    calls: Arc<Calls>,
+    admission: Admission,
 }
 
 impl Dispatch {
     /// Answers checks by `checks`, sooner where that is possible, and all else elsewhere.
+    /// Calls are counted in `calls`, and `admission` says which are let in.
     pub fn new(
         application: Arc<Application>,
         authenticator: Authenticator,
         checks: Checks,
         elsewhere: Elsewhere,
         readiness: watch::Receiver<Readiness>,
+        calls: Arc<Calls>,
+        admission: Admission,
     ) -> Self {
         Self(Arc::new(Parts {
             application,
@@ -57,6 +72,8 @@ impl Dispatch {
             checks,
             elsewhere,
             readiness,
+            calls,
+            admission,
         }))
     }
 }
@@ -65,9 +82,14 @@ impl Handler for Dispatch {
     type Session = Connection;
 
     fn connected(&self) -> Connection {
+        let counts = self.0.calls.here();
+        counts.opened.bump();
         Connection {
             parts: Arc::clone(&self.0),
             remembered: Remembered::default(),
+            counts,
+            watched: Arc::default(),
+            managed: OnConnection::default(),
         }
     }
 }
@@ -76,38 +98,43 @@ impl Handler for Dispatch {
 pub struct Connection {
     parts: Arc<Parts>,
     remembered: Remembered,
+    /// The counts of the thread that serves it.
+    counts: Arc<ThreadCounts>,
+    watched: Arc<Watched>,
+    /// How much that is no check is under way on it.
+    managed: OnConnection,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.counts.closed.bump();
+    }
 }
 
 impl Session for Connection {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Answer> {
+        self.watched.request();
+        self.counts.pace.ask();
         match request.uri().path() {
             IS_AUTHORIZED if self.is_ordinary(&request) => self.check(request).await,
-            BATCH_IS_AUTHORIZED if self.is_ordinary(&request) => {
-                let application = Arc::clone(&self.parts.application);
-                let elsewhere = self.parts.elsewhere.clone();
-                in_time(request, |request| {
-                    batch::answer(application, elsewhere, request)
-                })
-                .await
-            }
-            STREAM_IS_AUTHORIZED if self.is_ordinary(&request) => {
-                let application = Arc::clone(&self.parts.application);
-                let readiness = self.parts.readiness.clone();
-                in_time(request, |request| {
-                    stream::answer(application, readiness, request)
-                })
-                .await
-            }
             IS_AUTHORIZED
             | IS_AUTHORIZED_WITH_TOKEN
             | BATCH_IS_AUTHORIZED
-            | STREAM_IS_AUTHORIZED => self.check_anything(request).await,
-            _ => {
-                let deadline = deadline(request.headers());
-                let answer = Box::pin(self.parts.elsewhere.answer(request));
-                by(deadline, answer).await
+            | STREAM_IS_AUTHORIZED => {
+                let place = self.parts.calls.place(request.uri().path());
+                let call = Call::begin(&self.parts.calls, &self.counts, place);
+                let response = match self.refusal(&request) {
+                    Some(refused) => refused,
+                    None => self.check_somehow(request).await,
+                };
+                call.follow(response, self.watched.answer())
             }
+            _ => Box::pin(self.manage(request)).await,
         }
+    }
+
+    fn watched(&self) -> Arc<Watched> {
+        Arc::clone(&self.watched)
     }
 }
 
@@ -118,34 +145,157 @@ impl Connection {
         authenticator.admits(request.headers(), &self.remembered)
     }
 
+    /// Why a check is refused that costs more than refusing it.
+    fn refusal<B>(&self, request: &Request<B>) -> Option<Response<Answer>> {
+        let deadline = deadline(request.headers());
+        let refused = self.parts.admission.check(&self.counts.pace, deadline)?;
+        Some(refused)
+    }
+
+    /// Answers a check at once where it is an ordinary one.
     async fn check(&self, request: Request<Incoming>) -> Response<Answer> {
+        let asked = self.counts.check();
         let (head, body) = request.into_parts();
-        let body = match receive(body).await {
+        let stall = self.parts.admission.limits().stall;
+        let received = match within(stall, &head.headers, receive(body)).await {
+            Ok(received) => received,
+            Err(late) => {
+                asked.goes_on();
+                return self.counted_check(async { late }).await;
+            }
+        };
+        let body = match received {
             Received::Message(message) => {
                 let decided = decide::decide(&self.parts.application, content(&message));
                 if let Some(decided) = decided {
+                    asked.decided(decided.is_allowed());
                     return respond(decided.framed());
                 }
                 Replayed::whole(message)
             }
             Received::Other(body) => body,
         };
-        self.check_anything(Request::from_parts(head, body)).await
+        asked.goes_on();
+        let request = Request::from_parts(head, body);
+        let answer = match self.refusal(&request) {
+            Some(refused) => Ok(refused),
+            None => Err(self.check_anything(request, stall)),
+        };
+        self.counted_check(async move {
+            match answer {
+                Ok(refused) => refused,
+                Err(answer) => answer.await,
+            }
+        })
+        .await
+    }
+
+    /// Counts a single check that is not answered at once, and was counted as begun.
+    async fn counted_check(
+        &self,
+        answer: impl Future<Output = Response<Answer>>,
+    ) -> Response<Answer> {
+        let place = self.parts.calls.place(IS_AUTHORIZED);
+        let call = Call::counted(&self.parts.calls, &self.counts, place);
+        let response = answer.await;
+        call.follow(response, self.watched.answer())
+    }
+
+    /// Answers checks of any kind.
+    async fn check_somehow(&self, request: Request<Incoming>) -> Response<Answer> {
+        let stall = self.parts.admission.limits().stall;
+        match request.uri().path() {
+            BATCH_IS_AUTHORIZED if self.is_ordinary(&request) => {
+                let application = Arc::clone(&self.parts.application);
+                let elsewhere = self.parts.elsewhere.clone();
+                let counts = self.counting();
+                let request = request.map(|body| Patient::new(body, stall, false));
+                in_time(request, |request| {
+                    batch::answer(application, elsewhere, counts, request)
+                })
+                .await
+            }
+            STREAM_IS_AUTHORIZED if self.is_ordinary(&request) => {
+                let application = Arc::clone(&self.parts.application);
+                let readiness = self.parts.readiness.clone();
+                let counts = self.counting();
+                let request = request.map(|body| Patient::new(body, stall, true));
+                in_time(request, |request| {
+                    stream::answer(application, readiness, counts, request)
+                })
+                .await
+            }
+            _ => self.check_anything(request, stall).await,
+        }
+    }
+
+    fn counting(&self) -> Counting {
+        Counting {
+            here: Arc::clone(&self.counts),
+            calls: Arc::clone(&self.parts.calls),
+        }
     }
 
     /// Answers a check by the generated service.
     fn check_anything<B>(
         &self,
         request: Request<B>,
+        stall: Duration,
     ) -> impl Future<Output = Response<Answer>> + Send + 'static
     where
-        B: http_body::Body<Data = bytes::Bytes, Error = hyper::Error> + Send + 'static,
+        B: http_body::Body<Data = bytes::Bytes, Error = hyper::Error> + Send + Unpin + 'static,
     {
         let mut checks = self.parts.checks.clone();
+        let is_stream = request.uri().path() == STREAM_IS_AUTHORIZED;
+        let request = request.map(|body| Patient::new(body, stall, is_stream));
         in_time(request, move |request| async move {
             let Ok(response) = checks.call(request).await;
             response.map(tonic::body::Body::new)
         })
+    }
+
+    /// Answers what is no check.
+    async fn manage(&self, mut request: Request<Incoming>) -> Response<Answer> {
+        let calls = &self.parts.calls;
+        let path = request.uri().path();
+        let (place, is_own) = (calls.place(path), path.starts_with(OWN));
+        let mut call = Call::begin(calls, &self.counts, place);
+        if is_own {
+            let world = self.parts.application.world();
+            let told = Told {
+                request_id: request_id(request.headers(), || world.random()),
+                speaker: Speaker::default(),
+            };
+            request.extensions_mut().insert(told.speaker.clone());
+            request.extensions_mut().insert(told.span(calls, place));
+            call = call.told(told);
+        }
+        let response = self.managed(request, place, is_own).await;
+        call.follow(response, self.watched.answer())
+    }
+
+    async fn managed(
+        &self,
+        request: Request<Incoming>,
+        place: Place,
+        is_own: bool,
+    ) -> Response<Answer> {
+        let (parts, pace) = (&self.parts, &self.counts.pace);
+        let method = parts.calls.method(place);
+        let changes = is_own.then(|| method.is_some_and(|method| method.changes));
+        let deadline = deadline(request.headers());
+        let admitted = parts
+            .admission
+            .manage(pace, deadline, changes, &self.managed);
+        let admitted = match admitted {
+            Ok(admitted) => admitted,
+            Err(refused) => return refused,
+        };
+        let stall = parts.admission.limits().stall;
+        let is_stream = method.is_some_and(|method| method.kind != "unary");
+        let request = request.map(|body| Patient::new(body, stall, is_stream));
+        let answer = Box::pin(parts.elsewhere.answer(request, admitted));
+        by(deadline, answer).await
     }
 }
 
@@ -177,6 +327,32 @@ async fn by(
                     .map(Answer::from)
             }),
     }
+}
+
+/// What something comes to, or the answer to a client that has not sent it in time. No
+/// clock is asked where it is there already.
+async fn within<T>(
+    limit: Duration,
+    headers: &HeaderMap,
+    coming: impl Future<Output = T>,
+) -> Result<T, Response<Answer>> {
+    let mut coming = std::pin::pin!(coming);
+    let at_once = std::future::poll_fn(|context| Poll::Ready(coming.as_mut().poll(context)));
+    if let Poll::Ready(there) = at_once.await {
+        return Ok(there);
+    }
+    let deadline = deadline(headers);
+    let is_due_first = deadline.is_some_and(|deadline| deadline < limit);
+    let limit = deadline.map_or(limit, |deadline| deadline.min(limit));
+    let late = Box::pin(tokio::time::timeout(limit, coming)).await;
+    late.map_err(|_| {
+        let status = if is_due_first {
+            status::too_late()
+        } else {
+            status::too_slow()
+        };
+        status.into_http::<tonic::body::Body>().map(Answer::from)
+    })
 }
 
 fn deadline(headers: &HeaderMap) -> Option<Duration> {

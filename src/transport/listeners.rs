@@ -11,6 +11,8 @@ use std::{fs, net, os};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
+use super::probes::Probes;
+
 /// Who may connect to a Unix socket: its owner and group. A key is needed as well.
 const SOCKET_MODE: u32 = 0o660;
 
@@ -18,12 +20,25 @@ const SOCKET_MODE: u32 = 0o660;
 pub struct Listeners {
     tcp: TcpListener,
     unix: Option<UnixSocket>,
+    probes: Probes,
 }
 
 impl Listeners {
     /// These.
     pub fn new(tcp: TcpListener, unix: Option<UnixSocket>) -> Self {
-        Self { tcp, unix }
+        let probes = Probes::default();
+        Self { tcp, unix, probes }
+    }
+
+    /// The same, telling health and metrics there.
+    #[must_use]
+    pub fn with_probes(self, probes: Probes) -> Self {
+        Self { probes, ..self }
+    }
+
+    /// Where health and metrics are told.
+    pub fn probes(&self) -> &Probes {
+        &self.probes
     }
 
     /// The address that is listened on.

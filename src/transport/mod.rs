@@ -5,25 +5,34 @@
 //! decided is decided further in. Only this folder (and the generated
 //! [`crate::proto`]) knows tonic and prost.
 
+pub mod admission;
 pub mod audit_service;
 pub mod authorization_service;
 pub mod body;
 pub mod caller;
+pub mod calls;
 pub mod dispatch;
 pub mod elsewhere;
+pub mod exposition;
+pub mod followed;
 pub mod from_proto;
 pub mod group_service;
+pub mod guarded;
 mod guardrails;
 pub mod health;
 pub mod hot;
 pub mod invitation_service;
+pub mod limits;
 pub mod listeners;
 pub mod member_list;
 pub mod member_service;
 pub mod mutation;
 pub mod notification_service;
 pub mod organization_service;
+pub mod pace;
+pub mod patience;
 pub mod policy_service;
+pub mod probes;
 pub mod project_service;
 pub mod resource_service;
 pub mod role_service;

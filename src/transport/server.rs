@@ -7,19 +7,21 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tonic::service::interceptor::InterceptedService;
 
+use super::admission::Admission;
 use super::authorization_service::AuthorizationRpc;
 use super::caller::Authenticator;
+use super::calls::Calls;
 use super::dispatch::{Checks, Dispatch};
 use super::elsewhere::Elsewhere;
+use super::exposition::Exposition;
 use super::health::Readiness;
+use super::limits::{Limits, MAX_REQUEST_BYTES};
 use super::listeners::Listeners;
 use super::router;
 use super::serving::{Handler, Threads};
 use crate::application::Application;
 use crate::proto::v1::authorization_service_server::AuthorizationServiceServer;
 
-/// The largest request, in bytes.
-pub const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 /// How long nothing is accepted when accepting failed, such as for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -41,6 +43,21 @@ pub struct Manner {
     pub threads: usize,
     /// How long requests may take to finish once serving is to stop.
     pub drain: Duration,
+    /// How long to go on serving before that, while health says that it won't be for long.
+    pub lame_duck: Duration,
+    /// How much may be asked.
+    pub limits: Limits,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self {
+            threads: 1,
+            drain: Duration::from_secs(10),
+            lame_duck: Duration::ZERO,
+            limits: Limits::default(),
+        }
+    }
 }
 
 /// Serves until `stop` completes, then lets requests finish for a while.
@@ -65,29 +82,46 @@ pub async fn serve_through<H: Handler>(
     through: impl FnOnce(Dispatch) -> H,
 ) -> Result<(), ServeError> {
     let (readiness, observed) = watch::channel(Readiness::Serving);
-    let checks = checks(&application, &authenticator, &observed);
-    let routes = router::routes(
+    let calls = Arc::new(Calls::default());
+    let checks = checks(&application, &calls, &authenticator, &observed);
+    let (routes, health) = router::routes(
         Arc::clone(&application),
         &authenticator,
         checks.clone(),
         observed.clone(),
     )?;
     let (elsewhere, mut left) = Elsewhere::here(routes);
+    let probes = listeners.probes().clone();
+    probes.tell_health(health);
+    probes.tell_metrics(Exposition::new(Arc::clone(&calls), &application));
     let handler = through(Dispatch::new(
         application,
         authenticator,
         checks,
         elsewhere,
         observed,
+        Arc::clone(&calls),
+        Admission::new(manner.limits, Arc::clone(&calls)),
     ));
-    let threads = Threads::start(manner.threads, &handler).map_err(ServeError::Threads)?;
+    let threads = Threads::start(manner.threads, &handler, manner.limits, &calls);
+    let threads = threads.map_err(ServeError::Threads)?;
     drop(handler);
+    probes.set(Readiness::Serving);
 
+    let stopped = async {
+        stop.await;
+        // First whoever sends requests here is told to send them elsewhere, then they may
+        // take their time to heed it.
+        readiness.send_replace(Readiness::Leaving);
+        probes.set(Readiness::Leaving);
+        tokio::time::sleep(manner.lame_duck).await;
+    };
     tokio::select! {
-        () = stop => {}
-        () = accept(&listeners, &threads) => {}
+        () = stopped => {}
+        () = accept(&listeners, &threads, &calls) => {}
     }
     readiness.send_replace(Readiness::NotServing);
+    probes.set(Readiness::NotServing);
     // Those who watch have heard the last of it, and nothing new comes in.
     drop(readiness);
     drop(listeners);
@@ -100,11 +134,12 @@ pub async fn serve_through<H: Handler>(
 }
 
 /// Gives connections to the threads, for ever.
-async fn accept(listeners: &Listeners, threads: &Threads) {
+async fn accept(listeners: &Listeners, threads: &Threads, calls: &Calls) {
     loop {
         match listeners.accept().await {
             Ok(connection) => threads.give(connection),
             Err(error) => {
+                calls.failed.add(1);
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
@@ -114,10 +149,15 @@ async fn accept(listeners: &Listeners, threads: &Threads) {
 
 fn checks(
     application: &Arc<Application>,
+    calls: &Arc<Calls>,
     authenticator: &Authenticator,
     readiness: &watch::Receiver<Readiness>,
 ) -> Checks {
-    let rpc = AuthorizationRpc::new(Arc::clone(application), readiness.clone());
+    let rpc = AuthorizationRpc::new(
+        Arc::clone(application),
+        Arc::clone(calls),
+        readiness.clone(),
+    );
     let server = AuthorizationServiceServer::new(rpc).max_decoding_message_size(MAX_REQUEST_BYTES);
     InterceptedService::new(server, authenticator.clone())
 }

@@ -18,3 +18,9 @@
     reason = "the harness serves the suite as well, which uses more of it"
 )]
 mod harness;
+mod health;
+mod limits;
+mod load;
+mod metrics;
+mod program;
+mod wire;

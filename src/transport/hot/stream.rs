@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Buf as _;
+use bytes::{Buf as _, Bytes};
 use futures_util::Stream;
 use http::{Request, Response};
-use hyper::body::Incoming;
+use http_body::Body;
 use prost::Message as _;
 use tokio::sync::watch;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -21,27 +21,35 @@ use super::answer::Decided;
 use super::decide::decide;
 use crate::application::{Application, Error};
 use crate::proto::v1;
-use crate::transport::authorization_service::answer as answer_one;
+use crate::transport::authorization_service::{answer as answer_one, note};
+use crate::transport::calls::{Calls, Counting, Deciding, ThreadCounts};
 use crate::transport::health::Readiness;
-use crate::transport::server::MAX_REQUEST_BYTES;
+use crate::transport::limits::MAX_REQUEST_BYTES;
 use crate::transport::{from_proto, status};
 
 /// How many questions are answered before others on the thread get their turn.
 const ANSWERS_AT_A_TIME: u32 = 256;
 
 /// Answers a stream until it ends or the daemon serves no longer.
-pub async fn answer(
+pub async fn answer<B>(
     application: Arc<Application>,
     readiness: watch::Receiver<Readiness>,
-    request: Request<Incoming>,
-) -> Response<tonic::body::Body> {
+    counts: Counting,
+    request: Request<B>,
+) -> Response<tonic::body::Body>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+{
     let codec = CheckCodec {
         application: Arc::clone(&application),
+        counts: Arc::clone(&counts.here),
     };
     let service = tower::service_fn(|request: tonic::Request<Streaming<Question>>| {
         let patience = from_proto::patience(request.metadata());
         let answers = Answers {
             application: Arc::clone(&application),
+            calls: Arc::clone(&counts.calls),
             stopping: Box::pin(stopping(readiness.clone())),
             questions: request.into_inner(),
             patience,
@@ -82,6 +90,7 @@ type Waiting = Pin<Box<dyn Future<Output = Result<v1::IsAuthorizedResponse, Erro
 /// The answers to the questions of a stream, in their order.
 struct Answers {
     application: Arc<Application>,
+    calls: Arc<Calls>,
     questions: Streaming<Question>,
     patience: Duration,
     stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -122,7 +131,10 @@ impl Stream for Answers {
                 let answered = ready!(waiting.as_mut().poll(context));
                 self.waiting = None;
                 return match answered {
-                    Ok(response) => Poll::Ready(Some(Ok(Answered::Made(Box::new(response))))),
+                    Ok(response) => {
+                        note(&self.calls, Deciding::Stream, &response);
+                        Poll::Ready(Some(Ok(Answered::Made(Box::new(response)))))
+                    }
                     Err(error) => self.end(Some(status::of(error))),
                 };
             }
@@ -155,6 +167,7 @@ impl Stream for Answers {
 #[derive(Clone)]
 struct CheckCodec {
     application: Arc<Application>,
+    counts: Arc<ThreadCounts>,
 }
 
 impl Codec for CheckCodec {
@@ -183,6 +196,11 @@ impl Decoder for CheckCodec {
             && let Some(decided) = decide(&self.application, message).map(Decided::into_owned)
         {
             from.advance(from.remaining());
+            let counts = self.counts.decisions.of(Deciding::Stream);
+            match decided.is_allowed() {
+                true => counts.allowed.bump(),
+                false => counts.denied.bump(),
+            };
             return Ok(Some(Question::Decided(decided)));
         }
         let request = ProstDecoder::default().decode(from)?;
