@@ -108,6 +108,9 @@ pub enum AppError {
         #[source]
         source: io::Error,
     },
+    /// Traces can't be sent.
+    #[error("traces can't be sent: {0}")]
+    Traces(String),
     /// Health and metrics can't be served.
     #[error("health and metrics can't be served")]
     Probes(#[source] io::Error),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::AppError;
 use crate::config::operation::OperationSettings;
+use crate::telemetry::traces::Traces;
 use crate::transport::limits::Limits;
 use crate::transport::probes::Probes;
 use crate::transport::server::Manner;
@@ -25,6 +26,15 @@ pub fn probes(settings: &OperationSettings) -> Result<Probes, AppError> {
     Ok(probes)
 }
 
+/// Sends traces from here on, if that is asked for.
+pub fn traces(settings: &OperationSettings) -> Result<Option<Traces>, AppError> {
+    let Some((endpoint, ratio)) = settings.traces() else {
+        return Ok(None);
+    };
+    let traces = Traces::start(endpoint, ratio).map_err(AppError::Traces)?;
+    Ok(Some(traces))
+}
+
 fn bind(address: SocketAddr) -> Result<TcpListener, AppError> {
     TcpListener::bind(address).map_err(|source| AppError::Listen { address, source })
 }
@@ -35,6 +45,7 @@ impl OperationSettings {
         let limits = Limits::default();
         Manner {
             lame_duck: self.lame_duck(),
+            is_traced: self.traces().is_some(),
             limits: Limits {
                 connections: self.max_connections.get(),
                 managed: self.max_managed_calls.get(),

@@ -31,9 +31,8 @@ impl Default for Loads {
 impl Loads {
     /// Counts one that was refused, because too many wait.
     pub(super) fn refuse(&self) {
-        if let [.., refused] = &self.outcomes {
-            refused.add(1);
-        }
+        let [.., refused] = &self.outcomes;
+        refused.add(1);
     }
 
     /// Reads something, and counts what came of it.

@@ -86,9 +86,43 @@ pub struct OperationSettings {
         default_value = "20"
     )]
     pub overload_lag_milliseconds: NonZeroU64,
+
+    /// Send traces to this collector by OTLP over gRPC, such as `http://127.0.0.1:4317`.
+    #[arg(long, env = "ROSTER_OTLP_ENDPOINT", value_name = "URL", value_parser = endpoint)]
+    pub otlp_endpoint: Option<String>,
+
+    /// Which part of the traces that begin here is kept, between 0 and 1. Of a trace that
+    /// began elsewhere, its header says whether it is.
+    #[arg(
+        long,
+        env = "ROSTER_OTLP_SAMPLE_RATIO",
+        value_name = "RATIO",
+        default_value = "1",
+        value_parser = ratio
+    )]
+    pub otlp_sample_ratio: f64,
+}
+
+fn endpoint(given: &str) -> Result<String, String> {
+    match given.strip_prefix("http://") {
+        Some(host) if !host.is_empty() && !host.contains(['@', ' ']) => Ok(given.to_owned()),
+        _ => Err("must begin with `http://` and name a host and port".to_owned()),
+    }
+}
+
+fn ratio(given: &str) -> Result<f64, String> {
+    let ratio = given.parse().ok();
+    let ratio = ratio.filter(|ratio| (0.0..=1.0).contains(ratio));
+    ratio.ok_or_else(|| "must be a number between 0 and 1".to_owned())
 }
 
 impl OperationSettings {
+    /// Where traces go, and which part of those that begin here.
+    pub fn traces(&self) -> Option<(&str, f64)> {
+        let endpoint = self.otlp_endpoint.as_deref()?;
+        Some((endpoint, self.otlp_sample_ratio))
+    }
+
     /// How long to go on serving.
     pub fn lame_duck(&self) -> Duration {
         Duration::from_secs(self.lame_duck_seconds)
@@ -123,6 +157,14 @@ impl OperationSettings {
             (
                 "ROSTER_OVERLOAD_LAG_MILLISECONDS",
                 self.overload_lag_milliseconds.to_string(),
+            ),
+            (
+                "ROSTER_OTLP_ENDPOINT",
+                super::shown(self.otlp_endpoint.as_ref()),
+            ),
+            (
+                "ROSTER_OTLP_SAMPLE_RATIO",
+                self.otlp_sample_ratio.to_string(),
             ),
         ]
     }

@@ -16,7 +16,7 @@
 //! A refusal is made before the request is read. Its status is RESOURCE_EXHAUSTED with
 //! the reason OVERLOADED and a RetryInfo; nothing has happened then.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::Response;
@@ -24,7 +24,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::Answer;
 use super::calls::{Calls, Shed};
-use super::limits::Limits;
+use super::guarded::Watched;
+use super::limits::{Limits, MAX_BATCHES};
 use super::pace::Pace;
 use super::status;
 
@@ -41,9 +42,13 @@ pub struct Admission {
     changes: Arc<Semaphore>,
 }
 
-/// How much that is no check is under way on one connection.
+/// How much that is more than a check is under way on one connection; made when there is
+/// any.
 #[derive(Default)]
-pub struct OnConnection(std::sync::OnceLock<Arc<Semaphore>>);
+pub struct OnConnection {
+    calls: OnceLock<Arc<Semaphore>>,
+    batches: OnceLock<Arc<Semaphore>>,
+}
 
 /// A call that may be under way; dropped, another may.
 pub struct Admitted {
@@ -67,9 +72,28 @@ impl Admission {
     }
 
     /// The answer to a check that costs more than refusing it, if it is refused.
-    pub fn check(&self, pace: &Pace, deadline: Option<Duration>) -> Option<Response<Answer>> {
+    pub fn check(
+        &self,
+        pace: &Pace,
+        deadline: Option<Duration>,
+        watched: &Watched,
+    ) -> Option<Response<Answer>> {
+        if watched.is_full() {
+            return Some(self.refuse(Shed::Connection, TOO_MUCH_HERE));
+        }
         self.is_late(pace, deadline)
             .then(|| self.refuse(Shed::Lag, OVERLOADED))
+    }
+
+    /// Lets in a batch, whose answer is made as a whole.
+    pub fn batch(&self, here: &OnConnection) -> Result<Admitted, Response<Answer>> {
+        let places = || Arc::new(Semaphore::new(MAX_BATCHES));
+        match place(here.batches.get_or_init(places)) {
+            None => Err(self.refuse(Shed::Connection, TOO_MUCH_HERE)),
+            batch => Ok(Admitted {
+                _places: [batch, None, None],
+            }),
+        }
     }
 
     /// Lets in what is no check; `changes` says whether it is to change something, and
@@ -79,12 +103,13 @@ impl Admission {
         pace: &Pace,
         deadline: Option<Duration>,
         changes: Option<bool>,
+        watched: &Watched,
         here: &OnConnection,
     ) -> Result<Admitted, Response<Answer>> {
         let on_one = self.limits.managed_on_one;
-        let here = here.0.get_or_init(|| Arc::new(Semaphore::new(on_one)));
-        let place = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned().ok();
-        let Some(here) = place(here) else {
+        let here = here.calls.get_or_init(|| Arc::new(Semaphore::new(on_one)));
+        let here = place(here).filter(|_| !watched.is_full());
+        let Some(here) = here else {
             return Err(self.refuse(Shed::Connection, TOO_MUCH_HERE));
         };
         let Some(changes) = changes else {
@@ -118,5 +143,33 @@ impl Admission {
         status::overloaded(what)
             .into_http::<tonic::body::Body>()
             .map(Answer::from)
+    }
+}
+
+fn place(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    Arc::clone(places).try_acquire_owned().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_that_would_be_late_is_refused_before_its_deadline_and_no_other() {
+        let calls = Arc::new(Calls::default());
+        let admission = Admission::new(Limits::default(), Arc::clone(&calls));
+        let (pace, watched) = (Pace::default(), Watched::default());
+        let late = Duration::from_millis(60);
+        // Late once is no overload, and a deadline can be missed nevertheless.
+        pace.round(late, 1, admission.limits().lag);
+        let deadline = |ms| Some(Duration::from_millis(ms));
+        assert!(admission.check(&pace, deadline(61), &watched).is_none());
+        assert!(admission.check(&pace, None, &watched).is_none());
+        let refused = admission.check(&pace, deadline(59), &watched);
+        let refused = refused.expect("it can't be in time");
+        assert_eq!(refused.headers()["grpc-status"], "8");
+        assert_eq!(calls.shed_for(Shed::Lag), 1);
+        pace.round(Duration::ZERO, 2, admission.limits().lag);
+        assert!(admission.check(&pace, deadline(1), &watched).is_none());
     }
 }

@@ -6,24 +6,20 @@
 //! one, so that nobody can make up names without bound.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prost::Message as _;
-use prost_types::FileDescriptorSet;
 use tonic::Code;
 
+use super::methods::{self, CODES, Method};
 use super::pace::Pace;
 use crate::measure::{Count, Histogram, Spread, TIMES};
-use crate::proto::{FILE_DESCRIPTOR_SET, v1};
+use crate::proto::v1;
 use crate::world;
 
 /// For how many ordinary checks one stands that is measured.
 const MEASURED_OF: u64 = 64;
-
-/// How many codes gRPC has.
-pub const CODES: usize = 17;
 
 /// Which reasons an answer may give, by number: all that are in the enum, and more.
 const REASONS: usize = 64;
@@ -31,19 +27,6 @@ const REASONS: usize = 64;
 /// The place of an RPC in [`Calls::methods`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place(usize);
-
-/// An RPC, as gRPC's usual metrics name it.
-#[derive(Clone, Debug)]
-pub struct Method {
-    /// `unary`, `client_stream`, `server_stream` or `bidi_stream`.
-    pub kind: &'static str,
-    /// The service with its package.
-    pub service: String,
-    /// Its name.
-    pub name: String,
-    /// Whether it is to change something, so that it takes a `request_id`.
-    pub changes: bool,
-}
 
 /// The RPCs that decide, in the order of [`Decisions`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -310,14 +293,7 @@ impl Default for Calls {
             name: "unknown".to_owned(),
             changes: false,
         }];
-        let reflection = [
-            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
-            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
-        ];
-        let described = [FILE_DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET];
-        for set in described.into_iter().chain(reflection) {
-            methods.extend(described_methods(set));
-        }
+        methods.extend(methods::served());
         let places = methods.iter().enumerate();
         let places = places.map(|(place, method)| {
             let path = format!("/{}/{}", method.service, method.name);
@@ -471,61 +447,6 @@ impl Calls {
         });
         tallies.collect()
     }
-}
-
-fn described_methods(set: &[u8]) -> Vec<Method> {
-    let set = FileDescriptorSet::decode(set).unwrap_or_default();
-    let messages = set.file.iter().flat_map(|file| {
-        let with_id = file.message_type.iter().filter(|message| {
-            let mut fields = message.field.iter();
-            fields.any(|field| field.name() == "request_id")
-        });
-        with_id.map(|message| format!(".{}.{}", file.package(), message.name()))
-    });
-    let changing: HashSet<String> = messages.collect();
-    let mut methods = Vec::new();
-    for file in &set.file {
-        for service in &file.service {
-            for method in &service.method {
-                methods.push(Method {
-                    kind: match (method.client_streaming(), method.server_streaming()) {
-                        (false, false) => "unary",
-                        (true, false) => "client_stream",
-                        (false, true) => "server_stream",
-                        (true, true) => "bidi_stream",
-                    },
-                    service: format!("{}.{}", file.package(), service.name()),
-                    name: method.name().to_owned(),
-                    changes: changing.contains(method.input_type()),
-                });
-            }
-        }
-    }
-    methods
-}
-
-/// A code as gRPC's usual metrics spell it.
-pub fn code_name(code: usize) -> &'static str {
-    const NAMES: [&str; CODES] = [
-        "OK",
-        "Canceled",
-        "Unknown",
-        "InvalidArgument",
-        "DeadlineExceeded",
-        "NotFound",
-        "AlreadyExists",
-        "PermissionDenied",
-        "ResourceExhausted",
-        "FailedPrecondition",
-        "Aborted",
-        "OutOfRange",
-        "Unimplemented",
-        "Internal",
-        "Unavailable",
-        "DataLoss",
-        "Unauthenticated",
-    ];
-    NAMES.get(code).copied().unwrap_or("Unknown")
 }
 
 #[cfg(test)]

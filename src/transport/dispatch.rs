@@ -1,5 +1,5 @@
 //! Where a request is answered: a check on the thread that read it, all else
-//! elsewhere. What can't be answered in time is refused here ([`admission`]).
+//! elsewhere. What can't be answered in time is refused here ([`admission`](super::admission)).
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -24,7 +24,7 @@ use super::hot::unary::{Received, Replayed, content, receive, respond};
 use super::hot::{batch, decide, stream};
 use super::patience::Patient;
 use super::serving::{Handler, Session};
-use super::{from_proto, status};
+use super::{from_proto, status, traced};
 use crate::application::Application;
 use crate::proto::v1::authorization_service_server::AuthorizationServiceServer;
 
@@ -52,6 +52,8 @@ struct Parts {
     readiness: watch::Receiver<Readiness>,
     calls: Arc<Calls>,
     admission: Admission,
+    /// Whether anybody collects traces.
+    is_traced: bool,
 }
 
 impl Dispatch {
@@ -65,6 +67,7 @@ impl Dispatch {
         readiness: watch::Receiver<Readiness>,
         calls: Arc<Calls>,
         admission: Admission,
+        is_traced: bool,
     ) -> Self {
         Self(Arc::new(Parts {
             application,
@@ -74,6 +77,7 @@ impl Dispatch {
             readiness,
             calls,
             admission,
+            is_traced,
         }))
     }
 }
@@ -116,19 +120,13 @@ impl Session for Connection {
         self.watched.request();
         self.counts.pace.ask();
         match request.uri().path() {
-            IS_AUTHORIZED if self.is_ordinary(&request) => self.check(request).await,
+            IS_AUTHORIZED if !self.is_traced(&request) && self.is_ordinary(&request) => {
+                self.check(request).await
+            }
             IS_AUTHORIZED
             | IS_AUTHORIZED_WITH_TOKEN
             | BATCH_IS_AUTHORIZED
-            | STREAM_IS_AUTHORIZED => {
-                let place = self.parts.calls.place(request.uri().path());
-                let call = Call::begin(&self.parts.calls, &self.counts, place);
-                let response = match self.refusal(&request) {
-                    Some(refused) => refused,
-                    None => self.check_somehow(request).await,
-                };
-                call.follow(response, self.watched.answer())
-            }
+            | STREAM_IS_AUTHORIZED => Box::pin(self.check_otherwise(request)).await,
             _ => Box::pin(self.manage(request)).await,
         }
     }
@@ -145,60 +143,74 @@ impl Connection {
         authenticator.admits(request.headers(), &self.remembered)
     }
 
+    /// Whether a check belongs to a trace that is kept.
+    fn is_traced(&self, request: &Request<Incoming>) -> bool {
+        self.parts.is_traced && traced::is_sampled(request.headers())
+    }
+
     /// Why a check is refused that costs more than refusing it.
     fn refusal<B>(&self, request: &Request<B>) -> Option<Response<Answer>> {
         let deadline = deadline(request.headers());
-        let refused = self.parts.admission.check(&self.counts.pace, deadline)?;
-        Some(refused)
+        let admission = &self.parts.admission;
+        admission.check(&self.counts.pace, deadline, &self.watched)
     }
 
-    /// Answers a check at once where it is an ordinary one.
+    /// Answers a check at once where it is an ordinary one. What else there is to do lies
+    /// on the heap, so that the future of every check is no larger than an ordinary one's.
     async fn check(&self, request: Request<Incoming>) -> Response<Answer> {
         let asked = self.counts.check();
         let (head, body) = request.into_parts();
         let stall = self.parts.admission.limits().stall;
-        let received = match within(stall, &head.headers, receive(body)).await {
-            Ok(received) => received,
-            Err(late) => {
-                asked.goes_on();
-                return self.counted_check(async { late }).await;
-            }
-        };
+        let received = within(stall, &head.headers, receive(body)).await;
         let body = match received {
-            Received::Message(message) => {
+            Ok(Received::Message(message)) => {
                 let decided = decide::decide(&self.parts.application, content(&message));
                 if let Some(decided) = decided {
                     asked.decided(decided.is_allowed());
                     return respond(decided.framed());
                 }
-                Replayed::whole(message)
+                Ok(Replayed::whole(message))
             }
-            Received::Other(body) => body,
+            Ok(Received::Other(body)) => Ok(body),
+            Err(late) => Err(late),
         };
         asked.goes_on();
-        let request = Request::from_parts(head, body);
-        let answer = match self.refusal(&request) {
-            Some(refused) => Ok(refused),
-            None => Err(self.check_anything(request, stall)),
-        };
-        self.counted_check(async move {
-            match answer {
-                Ok(refused) => refused,
-                Err(answer) => answer.await,
-            }
-        })
-        .await
+        Box::pin(self.check_after_all(head, body)).await
     }
 
-    /// Counts a single check that is not answered at once, and was counted as begun.
-    async fn counted_check(
+    /// Answers a single check that is not answered at once, and was counted as begun.
+    async fn check_after_all(
         &self,
-        answer: impl Future<Output = Response<Answer>>,
+        head: http::request::Parts,
+        body: Result<Replayed, Response<Answer>>,
     ) -> Response<Answer> {
         let place = self.parts.calls.place(IS_AUTHORIZED);
         let call = Call::counted(&self.parts.calls, &self.counts, place);
-        let response = answer.await;
-        call.follow(response, self.watched.answer())
+        let response = match body {
+            Err(late) => late,
+            Ok(body) => {
+                let request = Request::from_parts(head, body);
+                match self.refusal(&request) {
+                    Some(refused) => refused,
+                    None => self.check_anything(request).await,
+                }
+            }
+        };
+        call.follow(response, &self.watched)
+    }
+
+    /// Answers checks that are no ordinary ones, or more than one.
+    async fn check_otherwise(&self, request: Request<Incoming>) -> Response<Answer> {
+        let place = self.parts.calls.place(request.uri().path());
+        let mut call = Call::begin(&self.parts.calls, &self.counts, place);
+        if self.is_traced(&request) {
+            call = call.traced(request.headers());
+        }
+        let response = match self.refusal(&request) {
+            Some(refused) => refused,
+            None => self.check_somehow(request).await,
+        };
+        call.follow(response, &self.watched)
     }
 
     /// Answers checks of any kind.
@@ -209,6 +221,10 @@ impl Connection {
                 let application = Arc::clone(&self.parts.application);
                 let elsewhere = self.parts.elsewhere.clone();
                 let counts = self.counting();
+                let _admitted = match self.parts.admission.batch(&self.managed) {
+                    Ok(admitted) => admitted,
+                    Err(refused) => return refused,
+                };
                 let request = request.map(|body| Patient::new(body, stall, false));
                 in_time(request, |request| {
                     batch::answer(application, elsewhere, counts, request)
@@ -225,7 +241,7 @@ impl Connection {
                 })
                 .await
             }
-            _ => self.check_anything(request, stall).await,
+            _ => self.check_anything(request).await,
         }
     }
 
@@ -240,12 +256,12 @@ impl Connection {
     fn check_anything<B>(
         &self,
         request: Request<B>,
-        stall: Duration,
     ) -> impl Future<Output = Response<Answer>> + Send + 'static
     where
         B: http_body::Body<Data = bytes::Bytes, Error = hyper::Error> + Send + Unpin + 'static,
     {
         let mut checks = self.parts.checks.clone();
+        let stall = self.parts.admission.limits().stall;
         let is_stream = request.uri().path() == STREAM_IS_AUTHORIZED;
         let request = request.map(|body| Patient::new(body, stall, is_stream));
         in_time(request, move |request| async move {
@@ -269,9 +285,12 @@ impl Connection {
             request.extensions_mut().insert(told.speaker.clone());
             request.extensions_mut().insert(told.span(calls, place));
             call = call.told(told);
+            if self.parts.is_traced {
+                call = call.traced(request.headers());
+            }
         }
         let response = self.managed(request, place, is_own).await;
-        call.follow(response, self.watched.answer())
+        call.follow(response, &self.watched)
     }
 
     async fn managed(
@@ -284,9 +303,8 @@ impl Connection {
         let method = parts.calls.method(place);
         let changes = is_own.then(|| method.is_some_and(|method| method.changes));
         let deadline = deadline(request.headers());
-        let admitted = parts
-            .admission
-            .manage(pace, deadline, changes, &self.managed);
+        let (admission, watched) = (&parts.admission, &self.watched);
+        let admitted = admission.manage(pace, deadline, changes, watched, &self.managed);
         let admitted = match admitted {
             Ok(admitted) => admitted,
             Err(refused) => return refused,

@@ -13,7 +13,8 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncod
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::calls::{Calls, Decided, Deciding, Ended, Shed, code_name};
+use super::calls::{Calls, Decided, Deciding, Ended, Shed};
+use super::methods::{Method, code_name};
 use crate::application::Application;
 use crate::application::figures::OUTCOMES;
 use crate::measure::{Count, Spread, to_float};
@@ -153,7 +154,7 @@ impl Page<'_> {
     /// What became of calls.
     fn calls(&mut self, calls: &Calls) -> fmt::Result {
         let tallies = calls.tallies();
-        let labelled = |method: &super::calls::Method| {
+        let labelled = |method: &Method| {
             [
                 ("grpc_type", method.kind.to_owned()),
                 ("grpc_service", method.service.clone()),

@@ -13,7 +13,9 @@ use tracing::Span;
 
 use super::body::Answer;
 use super::calls::{Calls, Place, ThreadCounts};
-use super::guarded::Taken;
+use super::guarded::{Taken, Watched};
+use super::methods::{Method, code_name};
+use super::traced::Traced;
 use crate::world;
 
 /// The metadata that names a request.
@@ -76,6 +78,31 @@ impl Told {
     }
 }
 
+impl Told {
+    fn tell(&self, method: &Method, code: Code, took: u64) {
+        macro_rules! tell {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "roster::calls",
+                    service = method.service,
+                    method = method.name,
+                    code = code_name(code as usize),
+                    milliseconds = took / 1_000_000,
+                    caller = self.speaker.name(),
+                    request_id = self.request_id.to_str().unwrap_or_default(),
+                    "a call ended"
+                )
+            };
+        }
+        // Nobody who may not call is to fill the disk with lines.
+        if code == Code::Unauthenticated {
+            tell!(debug);
+        } else {
+            tell!(info);
+        }
+    }
+}
+
 /// A call under way; dropped before its end, its caller has gone away.
 pub struct Call {
     counts: Arc<ThreadCounts>,
@@ -83,6 +110,7 @@ pub struct Call {
     method: Place,
     began: u64,
     told: Option<Told>,
+    span: Option<Traced>,
     is_over: bool,
 }
 
@@ -101,6 +129,7 @@ impl Call {
             method,
             began: world::ticks(),
             told: None,
+            span: None,
             is_over: false,
         }
     }
@@ -112,6 +141,15 @@ impl Call {
         self
     }
 
+    /// Has it appear in the trace that its headers name, or in one of its own.
+    #[must_use]
+    pub fn traced(mut self, headers: &HeaderMap) -> Self {
+        let method = self.calls.method(self.method);
+        let request_id = self.told.as_ref().map(|told| &told.request_id);
+        self.span = method.map(|method| Traced::begin(headers, method, request_id));
+        self
+    }
+
     fn end(&mut self, code: Code) {
         if self.is_over {
             return;
@@ -119,22 +157,20 @@ impl Call {
         self.is_over = true;
         let took = world::ticks().saturating_sub(self.began);
         self.counts.end(self.method, code, took);
+        if let Some(span) = self.span.take() {
+            span.end(code);
+        }
         if let (Some(told), Some(method)) = (&self.told, self.calls.method(self.method)) {
-            tracing::info!(
-                target: "roster::calls",
-                service = method.service,
-                method = method.name,
-                code = super::calls::code_name(code as usize),
-                milliseconds = took / 1_000_000,
-                caller = told.speaker.name(),
-                request_id = told.request_id.to_str().unwrap_or_default(),
-                "a call ended"
-            );
+            told.tell(method, code, took);
         }
     }
 
     /// The call is over with this response, or will be with its last piece.
-    pub fn follow(mut self, mut response: Response<Answer>, taken: Arc<Taken>) -> Response<Answer> {
+    pub fn follow(
+        mut self,
+        mut response: Response<Answer>,
+        watched: &Arc<Watched>,
+    ) -> Response<Answer> {
         if let Some(told) = &self.told {
             let id = told.request_id.clone();
             response.headers_mut().insert(REQUEST_ID, id);
@@ -147,7 +183,8 @@ impl Call {
             Answer::Followed(Box::new(Followed {
                 answer,
                 call: self,
-                taken,
+                taken: watched.answer(),
+                watched: Arc::clone(watched),
             }))
         })
     }
@@ -169,6 +206,7 @@ pub struct Followed {
     answer: Answer,
     call: Call,
     taken: Arc<Taken>,
+    watched: Arc<Watched>,
 }
 
 impl Body for Followed {
@@ -186,6 +224,8 @@ impl Body for Followed {
                 if let Some(code) = frame.trailers_ref().and_then(code_in) {
                     self.call.end(code);
                 }
+                self.watched
+                    .hand_over(frame.data_ref().map_or(0, Bytes::len));
                 self.taken.ready();
             }
             Poll::Ready(Some(Err(status))) => self.call.end(status.code()),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::calls::Ended;
-use super::limits::{Limits, PREFACE_BYTES};
+use super::limits::{Limits, MAX_WAITING_BYTES, PREFACE_BYTES};
 use crate::measure::Count;
 use crate::world;
 
@@ -23,6 +23,8 @@ pub struct Watched {
     read: Count,
     /// Bytes that went.
     written: Count,
+    /// Bytes of answers that were made, less what went before them.
+    handed: Count,
     /// Since when nothing could be sent, in ticks; 0 if it can.
     blocked_since: Count,
     /// Requests that came.
@@ -52,6 +54,18 @@ impl Watched {
     #[inline]
     pub fn request(&self) {
         self.requests.bump();
+    }
+
+    /// Bytes of an answer were made, and are to go.
+    pub fn hand_over(&self, bytes: usize) {
+        // What went before is no credit for what comes.
+        let handed = self.handed.get().max(self.written.get());
+        self.handed.set(handed.saturating_add(bytes as u64));
+    }
+
+    /// Whether so much waits to be taken that no more should be made.
+    pub fn is_full(&self) -> bool {
+        self.handed.get().saturating_sub(self.written.get()) > MAX_WAITING_BYTES
     }
 
     /// Has an answer watched.
@@ -187,5 +201,24 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_taken_before_is_no_credit_for_what_is_not_taken() {
+        let watched = Watched::default();
+        watched.written.set(100 * MAX_WAITING_BYTES);
+        assert!(!watched.is_full());
+        let most = usize::try_from(MAX_WAITING_BYTES).expect("it is little");
+        watched.hand_over(most);
+        assert!(!watched.is_full());
+        watched.hand_over(1);
+        assert!(watched.is_full());
+        watched.written.add(1);
+        assert!(!watched.is_full());
     }
 }

@@ -17,6 +17,11 @@ pub const STREAM_WINDOW: u32 = 1024 * 1024;
 pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// How many bytes of an answer are kept until the client takes them, beyond one message.
 pub const SEND_BUFFER: usize = 64 * 1024;
+/// How many bytes of answers may wait on a connection before no more calls are let in
+/// there, but for single checks.
+pub const MAX_WAITING_BYTES: u64 = 8 * 1024 * 1024;
+/// The most batches at a time on one connection.
+pub const MAX_BATCHES: usize = 64;
 /// How many streams a client may reset before they were answered until it is ended.
 pub const MAX_RESETS: usize = 1_024;
 /// How often a silent connection is asked whether it still lives.

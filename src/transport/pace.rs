@@ -16,6 +16,8 @@ use crate::world;
 
 /// For how long every round must have been late.
 const PERSISTS: Duration = Duration::from_millis(100);
+/// How often at most the log tells of overload.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 /// How long to wait between rounds that are measured.
 const BETWEEN: Duration = Duration::from_millis(5);
 /// The same where nothing has been asked since the last.
@@ -30,6 +32,8 @@ pub struct Pace {
     late_since: Count,
     /// 1 while the thread is overloaded.
     overloaded: Count,
+    /// When an overload was told of last, in ticks; 0 if never.
+    told: Count,
     /// What was asked on the thread.
     asked: Count,
 }
@@ -68,7 +72,7 @@ impl Pace {
             self.late_since.set(0);
             if self.overloaded.get() != 0 {
                 self.overloaded.set(0);
-                tracing::info!("a serving thread keeps up again");
+                tracing::debug!("a serving thread keeps up again");
             }
             return;
         }
@@ -78,6 +82,11 @@ impl Pace {
             _ if self.overloaded.get() != 0 => {}
             _ => {
                 self.overloaded.set(1);
+                let told = self.told.get();
+                if told != 0 && now.saturating_sub(told) < nanos(TELL_EVERY) {
+                    return;
+                }
+                self.told.set(now);
                 tracing::warn!(lag = ?took, "a serving thread does not keep up; calls are refused");
             }
         }
@@ -112,6 +121,34 @@ fn nanos(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_waits_behind_many_tasks_is_seen_to_wait_for_all_of_them() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let pace = Arc::new(Pace::default());
+        let busy = Duration::from_millis(1);
+        runtime.block_on(async {
+            for _ in 0..300 {
+                tokio::spawn(async move {
+                    loop {
+                        std::thread::sleep(busy);
+                        tokio::task::yield_now().await;
+                    }
+                });
+            }
+            let kept = Arc::clone(&pace);
+            pace.ask();
+            tokio::spawn(async move { kept.keep(busy).await });
+            while pace.lag() == Duration::ZERO {
+                tokio::task::yield_now().await;
+            }
+        });
+        // A sleep takes no less than it should.
+        assert!(pace.lag() >= busy * 250, "{:?}", pace.lag());
+    }
 
     #[test]
     fn only_lateness_that_lasts_is_overload_and_one_round_in_time_ends_it() {

@@ -47,6 +47,8 @@ pub struct Manner {
     pub lame_duck: Duration,
     /// How much may be asked.
     pub limits: Limits,
+    /// Whether calls appear in traces, for which somebody has to collect them.
+    pub is_traced: bool,
 }
 
 impl Default for Manner {
@@ -56,6 +58,7 @@ impl Default for Manner {
             drain: Duration::from_secs(10),
             lame_duck: Duration::ZERO,
             limits: Limits::default(),
+            is_traced: false,
         }
     }
 }
@@ -102,6 +105,7 @@ pub async fn serve_through<H: Handler>(
         observed,
         Arc::clone(&calls),
         Admission::new(manner.limits, Arc::clone(&calls)),
+        manner.is_traced,
     ));
     let threads = Threads::start(manner.threads, &handler, manner.limits, &calls);
     let threads = threads.map_err(ServeError::Threads)?;

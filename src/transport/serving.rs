@@ -184,10 +184,12 @@ impl<H: Handler> Worker<H> {
         let mut phase = self.phase.clone();
         let mut serving = JoinSet::new();
         let pace = Pace::here();
-        let mut keeping = pin!(pace.keep(self.limits.lag));
+        let target = self.limits.lag;
+        // As a task, so that it waits in the same queue as those of connections.
+        let mut keeping = JoinSet::new();
+        keeping.spawn(async move { pace.keep(target).await });
         loop {
             tokio::select! {
-                () = &mut keeping => {}
                 () = reached(&mut phase, Phase::Finish) => break,
                 given = taken.recv() => {
                     let Some(given) = given else { return };

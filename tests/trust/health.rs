@@ -62,6 +62,9 @@ async fn a_daemon_that_serves_is_ready_and_nothing_but_health_is_served_there() 
         ..Setup::default()
     };
     let daemon = Daemon::start_as(setup, Arc::new(MemoryStore::new())).await;
+    while get(health, "/readyz").status != 200 {
+        tokio::task::yield_now().await;
+    }
     for (path, status) in [
         ("/livez", 200),
         ("/readyz", 200),

@@ -21,6 +21,8 @@ mod harness;
 mod health;
 mod limits;
 mod load;
+mod logs;
 mod metrics;
 mod program;
+mod traces;
 mod wire;

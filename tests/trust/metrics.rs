@@ -65,14 +65,17 @@ impl Page {
             assert!(self.kinds.contains_key(family), "{line}");
             if name.ends_with("_bucket") {
                 let (labels, value) = line.rsplit_once(' ').expect("a value");
-                let (series, _) = labels.split_once("le=").expect("a limit");
+                let limit = labels
+                    .split(['{', ',', '}'])
+                    .find(|label| label.starts_with("le="));
+                let series = &labels.replace(limit.expect("a limit"), "");
                 let value: f64 = value.parse().expect("a number");
                 if let Some((before, least)) = &last
                     && before == series
                 {
                     assert!(value >= *least, "{line}");
                 }
-                last = Some((series.to_owned(), value));
+                last = Some((series.clone(), value));
             }
         }
     }

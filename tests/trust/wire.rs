@@ -73,10 +73,11 @@ fn literal(name: &str, value: &str, block: &mut Vec<u8>) {
     text(value, block);
 }
 
-/// The headers of a call with the key, and further ones.
+/// The headers of a call with the key of the harness or a given one, and further ones.
 pub fn head(path: &str, further: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     let key = format!("Bearer {KEY}");
+    let has_own_key = further.iter().any(|(name, _)| *name == "authorization");
     for (name, value) in [
         (":method", "POST"),
         (":scheme", "http"),
@@ -86,7 +87,9 @@ pub fn head(path: &str, further: &[(&str, &str)]) -> Vec<u8> {
         ("content-type", "application/grpc"),
         ("authorization", &key),
     ] {
-        literal(name, value, &mut block);
+        if name != "authorization" || !has_own_key {
+            literal(name, value, &mut block);
+        }
     }
     for (name, value) in further {
         literal(name, value, &mut block);
@@ -172,6 +175,12 @@ impl Wire {
                 return Some(frame);
             }
         }
+    }
+
+    /// Reads until the connection is closed, and says nothing to anything.
+    pub async fn only_read(&mut self) {
+        let mut buffer = [0; 1024];
+        while self.0.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
     }
 
     /// Reads until the connection is closed; whether it was told to go first.
