@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 results=benches/results.md
 if [[ $# -eq 0 ]]; then
-  set -- decisions growth serving writes residency
+  set -- decisions growth serving overload writes residency
 fi
 
 {

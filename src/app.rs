@@ -5,6 +5,7 @@ pub mod callers;
 pub mod callers_file;
 pub mod doubt;
 mod failing;
+pub mod operation;
 
 use std::fs::{self, DirBuilder, File, OpenOptions as FileOptions};
 use std::io::{self, Write};
@@ -33,6 +34,7 @@ use crate::engine::{CatalogError, CompiledCatalog, OfferedCatalog};
 use crate::store::Store;
 use crate::store::sled::{OpenError, OpenOptions};
 use crate::transport::listeners::{Listeners, UnixSocket, UnixSocketError};
+use crate::transport::probes::Probes;
 use crate::transport::server::{self, Manner, ServeError};
 use crate::world::{SystemWorld, World};
 
@@ -113,6 +115,12 @@ pub enum AppError {
     /// Who may call can't be read.
     #[error(transparent)]
     Callers(#[from] CallersError),
+    /// Traces can't be sent.
+    #[error("traces can't be sent: {0}")]
+    Traces(String),
+    /// Health and metrics can't be served.
+    #[error("health and metrics can't be served")]
+    Probes(#[source] io::Error),
     /// The Unix socket can't be listened on.
     #[error(transparent)]
     ListenUnix(#[from] UnixSocketError),
@@ -149,7 +157,8 @@ pub struct App {
 impl App {
     /// Opens the store, compiles the catalogs and binds the listeners. No organization is
     /// read.
-    pub async fn start(settings: Settings) -> Result<Self, AppError> {
+    /// What there is to tell then is told by `probes`.
+    pub async fn start(settings: Settings, probes: Probes) -> Result<Self, AppError> {
         let directory = settings.data_dir.clone();
         DirBuilder::new()
             .recursive(true)
@@ -171,6 +180,7 @@ impl App {
             minimum_free_bytes: settings
                 .minimum_free_mib
                 .map(|mib| mib.saturating_mul(1024 * 1024)),
+            ticks: crate::world::ticks,
             ..OpenOptions::default()
         };
         let store: Arc<dyn Store> = Arc::new(doubt::open(&directory, options)?);
@@ -199,7 +209,9 @@ impl App {
         let unix = settings.listen_unix.as_deref();
         let unix = unix.map(UnixSocket::bind).transpose()?;
         Ok(Self {
-            listeners: Listeners::new(listener, unix).with_tls(callers.tls()),
+            listeners: Listeners::new(listener, unix)
+                .with_tls(callers.tls())
+                .with_probes(probes),
             application,
             callers,
             operator_key: key,
@@ -263,6 +275,7 @@ impl App {
         let manner = Manner {
             threads: self.settings.serving_threads(),
             drain,
+            ..self.settings.operation.manner()
         };
         let (stopping, stopped) = watch::channel(false);
         let mut background = JoinSet::new();

@@ -6,6 +6,7 @@ pub mod catalog;
 pub mod connection;
 pub mod export;
 pub mod keys;
+pub mod operation;
 pub mod question;
 
 use std::net::SocketAddr;
@@ -17,11 +18,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use self::backup::{BackupSettings, RestoreSettings, StatusSettings};
 use self::callers::CallerSettings;
+pub use self::catalog::CatalogCommand;
 use self::export::{ExportSettings, ImportSettings};
 use self::keys::KeysCommand;
-pub use catalog::CatalogCommand;
-use question::QuestionSettings;
-
+use self::operation::OperationSettings;
+use self::question::QuestionSettings;
 use crate::application::LinkTemplate;
 use crate::delivery::{SmtpServer, WebhookAddress};
 use crate::telemetry::LogFormat;
@@ -260,6 +261,10 @@ pub struct Settings {
     )]
     pub notify_webhook_secret_file: Option<PathBuf>,
 
+    /// Health, metrics and limits.
+    #[command(flatten)]
+    pub operation: OperationSettings,
+
     /// How log lines look.
     #[arg(long, env = "ROSTER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
@@ -346,6 +351,7 @@ impl Settings {
             ("ROSTER_LOG", self.log.clone()),
         ];
         settings.extend(self.callers.in_effect());
+        settings.extend(self.operation.in_effect());
         settings
     }
 }

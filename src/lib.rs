@@ -19,6 +19,7 @@ pub mod engine;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod measure;
 pub mod proto;
 pub mod store;
 pub mod telemetry;

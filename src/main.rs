@@ -102,14 +102,20 @@ fn be_thrifty() {
 
 async fn run(settings: Settings) -> Result<(), AppError> {
     let stop = stop_signal();
+    // Before anything that takes its time, on a thread that never stands back.
+    let probes = app::operation::probes(&settings.operation)?;
+    let traces = app::operation::traces(&settings.operation)?;
     // On a thread of the runtime, so that the store's own threads stand back as those do.
     // Serving is begun from this one, which doesn't.
-    let app = match tokio::spawn(App::start(settings)).await {
+    let app = match tokio::spawn(App::start(settings, probes)).await {
         Ok(started) => started?,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     };
     println!("{}", app.greeting());
     app.serve(stop).await?;
+    if let Some(traces) = traces {
+        traces.end().await;
+    }
     tracing::info!("stopped");
     Ok(())
 }

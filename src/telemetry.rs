@@ -1,4 +1,6 @@
-//! Logs: to standard error, for people or for machines.
+//! Logs: to standard error, for people or for machines. [`traces`]: to a collector.
+
+pub mod traces;
 
 use tracing_subscriber::EnvFilter;
 

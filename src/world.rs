@@ -3,8 +3,9 @@
 //! Everything else is handed a [`Moment`] and ids as arguments, drawn once for
 //! each request; a test hands in a world of its own.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::domain::organization::{Moment, Version};
 
@@ -43,6 +44,16 @@ impl World for SystemWorld {
         getrandom::fill(&mut bytes).expect("the operating system has no randomness");
         bytes
     }
+}
+
+/// Nanoseconds since this was asked for the first time, never fewer than before. For
+/// measuring how long something takes, and for nothing that is decided or stored.
+pub fn ticks() -> u64 {
+    static FIRST: OnceLock<Instant> = OnceLock::new();
+    #[expect(clippy::disallowed_methods, reason = "this is the one clock")]
+    let now = Instant::now();
+    let since = now.saturating_duration_since(*FIRST.get_or_init(|| now));
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A world that a test moves by hand: time stands still, randomness counts.

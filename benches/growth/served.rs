@@ -34,6 +34,7 @@ impl Daemon {
             let manner = Manner {
                 threads: 1,
                 drain: Duration::from_secs(1),
+                ..Manner::default()
             };
             server::serve(
                 Listeners::new(listener, None),

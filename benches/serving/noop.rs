@@ -99,6 +99,7 @@ impl Daemon {
             Manner {
                 threads,
                 drain: Duration::ZERO,
+                ..Manner::default()
             },
             std::future::pending(),
             Front,

@@ -51,6 +51,9 @@ pub enum Error {
         /// What came.
         given: usize,
     },
+    /// As many wait for organizations to be read as may.
+    #[error("more is asked of what is not in memory than can be read; retry later")]
+    Overloaded,
     /// The store did not take the change.
     #[error("the change could not be stored")]
     Commit(#[source] CommitError),

@@ -12,6 +12,7 @@ pub mod check;
 pub mod error;
 pub mod example;
 pub mod expiry;
+pub mod figures;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod integrity;

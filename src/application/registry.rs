@@ -25,6 +25,7 @@ use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 use super::Error;
 use crate::domain::identifiers::OrganizationId;
 use crate::engine::Snapshot;
+use crate::measure::Count;
 use crate::store::ReadError;
 
 /// What a cell takes in memory besides its snapshot, in bytes: the cell, its key and
@@ -183,6 +184,8 @@ pub struct Registry {
     /// Counts what is read from the store: how long ago something was asked for is
     /// told in these rounds.
     round: AtomicU64,
+    /// How many left for want of room.
+    evicted: Count,
     /// Those that can't be served.
     unsound: Mutex<BTreeMap<OrganizationId, Unsound>>,
     /// Those who make room take turns.
@@ -206,6 +209,7 @@ impl Registry {
             total: Arc::default(),
             limit: AtomicUsize::new(limit),
             round: AtomicU64::new(0),
+            evicted: Count::default(),
             unsound: Mutex::default(),
             evicting: Mutex::default(),
             is_settling: AtomicBool::new(false),
@@ -307,6 +311,21 @@ impl Registry {
         self.total.load(Ordering::Relaxed)
     }
 
+    /// What it may weigh at most.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// How many are in memory, or about to be.
+    pub fn count(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// How many left for want of room.
+    pub fn evicted(&self) -> u64 {
+        self.evicted.get()
+    }
+
     /// Lets organizations go until all that stay weigh no more than they may: the
     /// longest unasked first, but those that have no room at all before all others.
     /// `asked` stays where anything may, or else the one that was asked for last, and so
@@ -369,6 +388,7 @@ impl Registry {
         let is_it = |_: &OrganizationId, held: &Arc<Cell>| Arc::ptr_eq(held, cell);
         if let Ok(Some(_)) = self.cells.pin().remove_if(id, is_it) {
             cell.leave();
+            self.evicted.add(1);
         }
     }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 
+use super::figures::Loads;
 use super::integrity::Integrity;
 use super::registry::{Cell, Registry, Unsound};
 use super::{Application, Error};
@@ -27,6 +28,8 @@ use crate::store::{ReadError, Sequence, Store};
 /// The most organizations that are read from the store at the same time, if there are as
 /// many cores: each thread that reads has memory of its own for what it reads.
 const READINGS_AT_ONCE: usize = 4;
+/// How many may wait for that.
+const MAX_WAITING: usize = 512;
 /// How many ids are listed at once, for looking at every organization.
 const LOOKED_AT_ONCE: usize = 256;
 /// How long to rest after each organization that was looked at, so that checks have
@@ -41,9 +44,12 @@ pub(super) struct Loader {
     pub(super) store: Arc<dyn Store>,
     pub(super) catalogs: BTreeMap<CatalogId, OfferedCatalog>,
     pub(super) registry: Arc<Registry>,
+    pub(super) loads: Loads,
     integrity: Arc<Integrity>,
     /// Turns to read.
     readings: Arc<Semaphore>,
+    /// Places to wait for one.
+    waiting: Semaphore,
     alarm: OnceLock<Alarm>,
 }
 
@@ -58,8 +64,10 @@ impl Loader {
             store,
             catalogs,
             registry,
+            loads: Loads::default(),
             integrity,
             readings: Arc::new(Semaphore::new(readings_at_once())),
+            waiting: Semaphore::new(MAX_WAITING),
             alarm: OnceLock::new(),
         }
     }
@@ -67,7 +75,7 @@ impl Loader {
     /// Reads an organization into its cell; nothing if there is none of that id.
     fn load(&self, id: &OrganizationId, cell: &Arc<Cell>) -> Result<Option<Arc<Snapshot>>, Error> {
         self.registry.next_round();
-        let read = self.read(id);
+        let read = self.loads.measured(|| self.read(id));
         match &read {
             Ok(Some(snapshot)) => {
                 cell.publish(Arc::clone(snapshot));
@@ -252,6 +260,12 @@ impl Application {
 
     /// Reads an organization into its cell, unless somebody else did meanwhile.
     async fn fill(&self, id: &OrganizationId, cell: &Arc<Cell>) -> Result<Filled, Error> {
+        // Refused at once rather than after a wait that nobody can foresee the end of.
+        let place = self.loader.waiting.try_acquire();
+        let _place = place.map_err(|_| {
+            self.loader.loads.refuse();
+            Error::Overloaded
+        })?;
         let turn = cell.loading().await;
         if let Some(snapshot) = cell.snapshot() {
             return Ok(Filled::With(snapshot));

@@ -34,6 +34,7 @@
 pub mod backup;
 pub mod export;
 pub mod failpoint;
+pub mod figures;
 mod import;
 pub mod memory;
 pub mod record;
@@ -50,10 +51,12 @@ mod samples;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use crate::domain::change::{Outcome, RecordChange};
 use crate::domain::identifiers::{OrganizationId, UserId};
 use crate::domain::organization::{Moment, Organization, Version};
+use figures::{Condition, Figures};
 
 /// A position in the one ordered history; the first commit has 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -287,6 +290,16 @@ pub trait Store: Send + Sync {
 
     /// Where the history ends.
     fn head(&self) -> Head;
+
+    /// What it counts and measures of itself, if anything.
+    fn figures(&self) -> Option<Arc<Figures>> {
+        None
+    }
+
+    /// How it is. May ask the operating system.
+    fn condition(&self) -> Condition {
+        Condition::default()
+    }
 
     /// The ids of organizations after `after`, ascending, at most `limit`.
     fn organizations(

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::about::bounds_of;
+use super::calls::{Calls, Deciding};
 use super::health::Readiness;
 use super::{from_proto, status, to_proto};
 use crate::application::check::{MAX_BATCH, judge};
@@ -31,14 +32,21 @@ pub(super) const ITEMS_AT_A_TIME: usize = 256;
 /// Serves checks.
 pub struct AuthorizationRpc {
     application: Arc<Application>,
+    calls: Arc<Calls>,
     readiness: watch::Receiver<Readiness>,
 }
 
 impl AuthorizationRpc {
-    /// Serves checks of that application; streams end when it serves no longer.
-    pub fn new(application: Arc<Application>, readiness: watch::Receiver<Readiness>) -> Self {
+    /// Serves checks of that application, and counts what is decided; streams end when
+    /// it serves no longer.
+    pub fn new(
+        application: Arc<Application>,
+        calls: Arc<Calls>,
+        readiness: watch::Receiver<Readiness>,
+    ) -> Self {
         Self {
             application,
+            calls,
             readiness,
         }
     }
@@ -59,6 +67,7 @@ impl AuthorizationService for AuthorizationRpc {
             patience,
         )
         .await
+        .inspect(|answered| note(&self.calls, Deciding::One, answered))
         .map(Response::new)
         .map_err(status::of)
     }
@@ -76,6 +85,7 @@ impl AuthorizationService for AuthorizationRpc {
             patience,
         )
         .await
+        .inspect(|answered| note_batch(&self.calls, answered))
         .map(Response::new)
         .map_err(status::of)
     }
@@ -93,6 +103,11 @@ impl AuthorizationService for AuthorizationRpc {
             patience,
         )
         .await
+        .inspect(|answered| {
+            let reason = answered.reasons.first().map(|reason| reason.code);
+            let decision = answered.decision();
+            self.calls.decide(Deciding::WithToken, decision, reason);
+        })
         .map(Response::new)
         .map_err(status::of)
     }
@@ -106,7 +121,7 @@ impl AuthorizationService for AuthorizationRpc {
     ) -> Result<Response<Self::StreamIsAuthorizedStream>, Status> {
         let patience = from_proto::patience(request.metadata());
         let bounds = bounds_of(&request);
-        let application = Arc::clone(&self.application);
+        let (application, calls) = (Arc::clone(&self.application), Arc::clone(&self.calls));
         let mut requests = request.into_inner();
         let mut readiness = self.readiness.clone();
         let answers = async_stream::try_stream! {
@@ -116,12 +131,28 @@ impl AuthorizationService for AuthorizationRpc {
                     _ = readiness.wait_for(|readiness| *readiness == Readiness::NotServing) => Ok(None),
                 };
                 let Some(request) = request? else { break };
-                yield answer(&application, request, bounds.as_ref(), patience)
-                    .await
-                    .map_err(status::of)?;
+                let answered = answer(&application, request, bounds.as_ref(), patience).await;
+                let answered = answered.map_err(status::of)?;
+                note(&calls, Deciding::Stream, &answered);
+                yield answered;
             }
         };
         Ok(Response::new(Box::pin(answers)))
+    }
+}
+
+/// Counts a decision.
+pub(super) fn note(calls: &Calls, rpc: Deciding, answered: &v1::IsAuthorizedResponse) {
+    let reason = answered.reasons.first().map(|reason| reason.code);
+    calls.decide(rpc, answered.decision(), reason);
+}
+
+/// Counts the decisions of a batch.
+pub(super) fn note_batch(calls: &Calls, answered: &v1::BatchIsAuthorizedResponse) {
+    for item in &answered.items {
+        if let Some(v1::batch_item::Result::Response(response)) = &item.result {
+            note(calls, Deciding::Batch, response);
+        }
     }
 }
 

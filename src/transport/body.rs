@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 use super::caller::Hold;
+use super::followed::Followed;
 use super::status;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -33,6 +34,8 @@ pub enum Answer {
     Relayed(mpsc::Receiver<Piece>),
     /// One of these, for as long as the caller is one.
     Held(Box<(Self, Hold)>),
+    /// One of the others, whose end is waited for.
+    Followed(Box<Followed>),
 }
 
 impl Answer {
@@ -97,6 +100,7 @@ impl Body for Answer {
                 Pin::new(inner).poll_frame(context)
             }
             Self::Service(body) => Pin::new(body).poll_frame(context),
+            Self::Followed(answer) => Pin::new(&mut **answer).poll_frame(context),
             Self::Relayed(pieces) => match pieces.poll_recv(context) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(Some(piece)) => {
@@ -119,6 +123,7 @@ impl Body for Answer {
             Self::Ended => true,
             Self::Service(body) => body.is_end_stream(),
             Self::Held(held) => held.0.is_end_stream(),
+            Self::Followed(answer) => answer.is_end_stream(),
             Self::Message(_) | Self::Relayed(_) => false,
         }
     }

@@ -1,7 +1,8 @@
 //! Where a request is answered: a check on the thread that read it, all else
-//! elsewhere.
+//! elsewhere. What can't be answered in time is refused here ([`admission`](super::admission)).
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderMap, Request, Response};
@@ -9,16 +10,22 @@ use hyper::body::Incoming;
 use tokio::sync::watch;
 use tower::Service as _;
 
+use super::access::Access;
+use super::admission::{Admission, OnConnection};
 use super::authorization_service::AuthorizationRpc;
 use super::body::Answer;
 use super::caller::{Authenticator, Gate, Hold, Known, Line};
+use super::calls::{Calls, Counting, Place, ThreadCounts};
 use super::elsewhere::Elsewhere;
+use super::followed::{Call, Speaker, Told, request_id};
+use super::guarded::Watched;
 use super::health::Readiness;
 use super::hot::unary::{Received, Replayed, content, receive, respond};
 use super::hot::{batch, decide, stream};
 use super::identities::Peer;
+use super::patience::Patient;
 use super::serving::{Handler, Session};
-use super::{from_proto, status};
+use super::{from_proto, status, traced};
 use crate::application::Application;
 use crate::proto::v1::authorization_service_server::AuthorizationServiceServer;
 
@@ -26,6 +33,10 @@ const IS_AUTHORIZED: &str = "/roster.v1.AuthorizationService/IsAuthorized";
 const IS_AUTHORIZED_WITH_TOKEN: &str = "/roster.v1.AuthorizationService/IsAuthorizedWithToken";
 const BATCH_IS_AUTHORIZED: &str = "/roster.v1.AuthorizationService/BatchIsAuthorized";
 const STREAM_IS_AUTHORIZED: &str = "/roster.v1.AuthorizationService/StreamIsAuthorized";
+
+/// How the names begin of all that Roster itself serves; health and reflection are not
+/// among it.
+const OWN: &str = "/roster.v1.";
 
 /// The generated service for checks, which answers whatever is asked.
 pub type Checks = AuthorizationServiceServer<AuthorizationRpc>;
@@ -40,16 +51,24 @@ struct Parts {
     checks: Checks,
     elsewhere: Elsewhere,
     readiness: watch::Receiver<Readiness>,
+    calls: Arc<Calls>,
+    admission: Admission,
+    /// Whether anybody collects traces.
+    is_traced: bool,
 }
 
 impl Dispatch {
     /// Answers checks by `checks`, sooner where that is possible, and all else elsewhere.
+    /// Calls are counted in `calls`, and `admission` says which are let in.
     pub fn new(
         application: Arc<Application>,
         authenticator: Authenticator,
         checks: Checks,
         elsewhere: Elsewhere,
         readiness: watch::Receiver<Readiness>,
+        calls: Arc<Calls>,
+        admission: Admission,
+        is_traced: bool,
     ) -> Self {
         let gate = Gate::new(authenticator, Arc::clone(&application));
         Self(Arc::new(Parts {
@@ -58,6 +77,9 @@ impl Dispatch {
             checks,
             elsewhere,
             readiness,
+            calls,
+            admission,
+            is_traced,
         }))
     }
 }
@@ -66,9 +88,14 @@ impl Handler for Dispatch {
     type Session = Connection;
 
     fn connected(&self, peer: Peer) -> Connection {
+        let counts = self.0.calls.here();
+        counts.opened.bump();
         Connection {
             parts: Arc::clone(&self.0),
             line: Arc::new(Line::from(peer)),
+            counts,
+            watched: Arc::default(),
+            managed: OnConnection::default(),
         }
     }
 }
@@ -77,6 +104,17 @@ impl Handler for Dispatch {
 pub struct Connection {
     parts: Arc<Parts>,
     line: Arc<Line>,
+    /// The counts of the thread that serves it.
+    counts: Arc<ThreadCounts>,
+    watched: Arc<Watched>,
+    /// How much that is no check is under way on it.
+    managed: OnConnection,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.counts.closed.bump();
+    }
 }
 
 /// What a request is for.
@@ -104,82 +142,149 @@ impl Asked {
 
 impl Session for Connection {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Answer> {
+        self.watched.request();
+        self.counts.pace.ask();
         let asked = Asked::of(request.uri().path());
         let ordinary = match asked {
-            Asked::Check | Asked::Batch | Asked::Stream => {
-                self.parts.gate.admits(request.headers(), &self.line)
-            }
-            Asked::AnyCheck | Asked::Other => None,
+            Asked::Check if !self.is_traced(&request) => self.admitted(&request),
+            _ => None,
         };
         match (asked, ordinary) {
             (Asked::Check, Some(known)) => self.check(request, known).await,
+            (Asked::Other, _) => Box::pin(self.manage(request)).await,
+            _ => Box::pin(self.check_otherwise(request, asked)).await,
+        }
+    }
+
+    fn watched(&self) -> Arc<Watched> {
+        Arc::clone(&self.watched)
+    }
+}
+
+impl Connection {
+    /// Who calls, if the headers say no more than that, and they may check.
+    fn admitted(&self, request: &Request<Incoming>) -> Option<Known> {
+        self.parts.gate.admits(request.headers(), &self.line)
+    }
+
+    /// Whether a check belongs to a trace that is kept.
+    fn is_traced(&self, request: &Request<Incoming>) -> bool {
+        self.parts.is_traced && traced::is_sampled(request.headers())
+    }
+
+    /// Why a check is refused that costs more than refusing it.
+    fn refusal<B>(&self, request: &Request<B>) -> Option<Response<Answer>> {
+        let deadline = deadline(request.headers());
+        let admission = &self.parts.admission;
+        admission.check(&self.counts.pace, deadline, &self.watched)
+    }
+
+    /// Answers a check at once where it is an ordinary one. What else there is to do lies
+    /// on the heap, so that the future of every check is no larger than an ordinary one's.
+    async fn check(&self, request: Request<Incoming>, known: Known) -> Response<Answer> {
+        let asked = self.counts.check();
+        let (head, body) = request.into_parts();
+        let stall = self.parts.admission.limits().stall;
+        let received = within(stall, &head.headers, receive(body)).await;
+        let body = match received {
+            Ok(Received::Message(message)) => {
+                let bounds = known.permit().bounds.as_ref();
+                let decided = decide::decide(&self.parts.application, bounds, content(&message));
+                if let Some(decided) = decided {
+                    asked.decided(decided.is_allowed());
+                    return respond(decided.framed());
+                }
+                Ok(Replayed::whole(message))
+            }
+            Ok(Received::Other(body)) => Ok(body),
+            Err(late) => Err(late),
+        };
+        asked.goes_on();
+        Box::pin(self.check_after_all(head, body, known)).await
+    }
+
+    /// Answers a single check that is not answered at once, and was counted as begun.
+    async fn check_after_all(
+        &self,
+        head: http::request::Parts,
+        body: Result<Replayed, Response<Answer>>,
+        known: Known,
+    ) -> Response<Answer> {
+        let place = self.parts.calls.place(IS_AUTHORIZED);
+        let call = Call::counted(&self.parts.calls, &self.counts, place);
+        let response = match body {
+            Err(late) => late,
+            Ok(body) => {
+                let mut request = Request::from_parts(head, body);
+                request.extensions_mut().insert(known);
+                match self.refusal(&request) {
+                    Some(refused) => refused,
+                    None => self.check_anything(request).await,
+                }
+            }
+        };
+        call.follow(response, &self.watched)
+    }
+
+    /// Answers checks that are no ordinary ones, or more than one.
+    async fn check_otherwise(&self, request: Request<Incoming>, asked: Asked) -> Response<Answer> {
+        let place = self.parts.calls.place(request.uri().path());
+        let mut call = Call::begin(&self.parts.calls, &self.counts, place);
+        if self.is_traced(&request) {
+            call = call.traced(request.headers());
+        }
+        let response = match self.refusal(&request) {
+            Some(refused) => refused,
+            None => self.check_somehow(request, asked).await,
+        };
+        call.follow(response, &self.watched)
+    }
+
+    /// Answers checks of any kind.
+    async fn check_somehow(
+        &self,
+        mut request: Request<Incoming>,
+        asked: Asked,
+    ) -> Response<Answer> {
+        let stall = self.parts.admission.limits().stall;
+        let ordinary = match asked {
+            Asked::Batch | Asked::Stream => self.admitted(&request),
+            _ => None,
+        };
+        match (asked, ordinary) {
             (Asked::Batch, Some(known)) => {
                 let application = Arc::clone(&self.parts.application);
                 let elsewhere = self.parts.elsewhere.clone();
+                let counts = self.counting();
+                let _admitted = match self.parts.admission.batch(&self.managed) {
+                    Ok(admitted) => admitted,
+                    Err(refused) => return refused,
+                };
+                let request = request.map(|body| Patient::new(body, stall, false));
                 in_time(request, |request| {
-                    batch::answer(application, elsewhere, known, request)
+                    batch::answer(application, elsewhere, known, counts, request)
                 })
                 .await
             }
             (Asked::Stream, Some(known)) => {
                 let application = Arc::clone(&self.parts.application);
                 let readiness = self.parts.readiness.clone();
+                let counts = self.counting();
                 let hold = self.hold(&known);
+                let request = request.map(|body| Patient::new(body, stall, true));
                 in_time(request, |request| {
-                    stream::answer(application, readiness, known, request)
+                    stream::answer(application, readiness, known, counts, request)
                 })
                 .await
                 .map(|answer| answer.held(hold))
             }
-            _ => self.answer_anything(request, asked).await,
-        }
-    }
-}
-
-impl Connection {
-    async fn check(&self, request: Request<Incoming>, known: Known) -> Response<Answer> {
-        let (head, body) = request.into_parts();
-        let body = match receive(body).await {
-            Received::Message(message) => {
-                let bounds = known.permit().bounds.as_ref();
-                let decided = decide::decide(&self.parts.application, bounds, content(&message));
-                if let Some(decided) = decided {
-                    return respond(decided.framed());
+            _ => match self.parts.gate.let_in(&mut request, &self.line) {
+                Err(refused) => refused.into_http::<tonic::body::Body>().map(Answer::from),
+                Ok(known) => {
+                    let response = self.check_anything(request).await;
+                    self.hold_on(known, response)
                 }
-                Replayed::whole(message)
-            }
-            Received::Other(body) => body,
-        };
-        let mut request = Request::from_parts(head, body);
-        request.extensions_mut().insert(known);
-        self.check_anything(request).await
-    }
-
-    /// Answers whatever it is, if the caller may call it.
-    async fn answer_anything(
-        &self,
-        mut request: Request<Incoming>,
-        asked: Asked,
-    ) -> Response<Answer> {
-        let known = match self.parts.gate.let_in(&mut request, &self.line) {
-            Ok(known) => known,
-            Err(refused) => {
-                return refused.into_http::<tonic::body::Body>().map(Answer::from);
-            }
-        };
-        let response = if matches!(asked, Asked::Other) {
-            let deadline = deadline(request.headers());
-            let answer = Box::pin(self.parts.elsewhere.answer(request));
-            by(deadline, answer).await
-        } else {
-            self.check_anything(request).await
-        };
-        match known {
-            // Any other answer is complete, and may hold what is never told again.
-            Some((known, access)) if access.streams => {
-                response.map(|answer| answer.held(self.hold(&known)))
-            }
-            _ => response,
+            },
         }
     }
 
@@ -188,19 +293,99 @@ impl Connection {
         Hold::of(gate, line, known.clone())
     }
 
+    /// The response, for as long as its caller is one, if it is a stream: any other is
+    /// complete, and may hold what is never told again.
+    fn hold_on(
+        &self,
+        known: Option<(Known, Access)>,
+        response: Response<Answer>,
+    ) -> Response<Answer> {
+        match known {
+            Some((known, access)) if access.streams => {
+                response.map(|answer| answer.held(self.hold(&known)))
+            }
+            _ => response,
+        }
+    }
+
+    fn counting(&self) -> Counting {
+        Counting {
+            here: Arc::clone(&self.counts),
+            calls: Arc::clone(&self.parts.calls),
+        }
+    }
+
     /// Answers a check by the generated service.
     fn check_anything<B>(
         &self,
         request: Request<B>,
     ) -> impl Future<Output = Response<Answer>> + Send + 'static
     where
-        B: http_body::Body<Data = bytes::Bytes, Error = hyper::Error> + Send + 'static,
+        B: http_body::Body<Data = bytes::Bytes, Error = hyper::Error> + Send + Unpin + 'static,
     {
         let mut checks = self.parts.checks.clone();
+        let stall = self.parts.admission.limits().stall;
+        let is_stream = request.uri().path() == STREAM_IS_AUTHORIZED;
+        let request = request.map(|body| Patient::new(body, stall, is_stream));
         in_time(request, move |request| async move {
             let Ok(response) = checks.call(request).await;
             response
         })
+    }
+
+    /// Answers what is no check.
+    async fn manage(&self, mut request: Request<Incoming>) -> Response<Answer> {
+        let calls = &self.parts.calls;
+        let path = request.uri().path();
+        let (place, is_own) = (calls.place(path), path.starts_with(OWN));
+        let mut call = Call::begin(calls, &self.counts, place);
+        let speaker = Speaker::default();
+        if is_own {
+            let world = self.parts.application.world();
+            let told = Told {
+                request_id: request_id(request.headers(), || world.random()),
+                speaker: speaker.clone(),
+            };
+            request.extensions_mut().insert(told.span(calls, place));
+            call = call.told(told);
+            if self.parts.is_traced {
+                call = call.traced(request.headers());
+            }
+        }
+        let response = match self.parts.gate.let_in(&mut request, &self.line) {
+            Err(refused) => refused.into_http::<tonic::body::Body>().map(Answer::from),
+            Ok(known) => {
+                if let Some((known, _)) = &known {
+                    speaker.is(&known.permit().name);
+                }
+                let response = self.managed(request, place, is_own).await;
+                self.hold_on(known, response)
+            }
+        };
+        call.follow(response, &self.watched)
+    }
+
+    async fn managed(
+        &self,
+        request: Request<Incoming>,
+        place: Place,
+        is_own: bool,
+    ) -> Response<Answer> {
+        let (parts, pace) = (&self.parts, &self.counts.pace);
+        let method = parts.calls.method(place);
+        let changes = is_own.then(|| method.is_some_and(|method| method.changes));
+        let deadline = deadline(request.headers());
+        let (admission, watched) = (&parts.admission, &self.watched);
+        let admitted = admission.manage(pace, deadline, changes, watched, &self.managed);
+        let admitted = match admitted {
+            Ok(admitted) => admitted,
+            Err(refused) => return refused,
+        };
+        let stall = parts.admission.limits().stall;
+        let is_stream = method.is_some_and(|method| method.kind != "unary");
+        let request = request.map(|body| Patient::new(body, stall, is_stream));
+        let answer = Box::pin(parts.elsewhere.answer(request, admitted));
+        by(deadline, answer).await
     }
 }
 
@@ -232,6 +417,32 @@ async fn by(
                     .map(Answer::from)
             }),
     }
+}
+
+/// What something comes to, or the answer to a client that has not sent it in time. No
+/// clock is asked where it is there already.
+async fn within<T>(
+    limit: Duration,
+    headers: &HeaderMap,
+    coming: impl Future<Output = T>,
+) -> Result<T, Response<Answer>> {
+    let mut coming = std::pin::pin!(coming);
+    let at_once = std::future::poll_fn(|context| Poll::Ready(coming.as_mut().poll(context)));
+    if let Poll::Ready(there) = at_once.await {
+        return Ok(there);
+    }
+    let deadline = deadline(headers);
+    let is_due_first = deadline.is_some_and(|deadline| deadline < limit);
+    let limit = deadline.map_or(limit, |deadline| deadline.min(limit));
+    let late = Box::pin(tokio::time::timeout(limit, coming)).await;
+    late.map_err(|_| {
+        let status = if is_due_first {
+            status::too_late()
+        } else {
+            status::too_slow()
+        };
+        status.into_http::<tonic::body::Body>().map(Answer::from)
+    })
 }
 
 fn deadline(headers: &HeaderMap) -> Option<Duration> {

@@ -6,17 +6,20 @@
 
 use std::convert::Infallible;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tonic::Status;
 use tonic::service::Routes;
 use tower::Service as _;
+use tracing::{Instrument as _, Span};
 
+use super::admission::Admitted;
 use super::body::{Answer, Piece};
+use super::followed::CallSpan;
 use super::status;
 
 /// How many pieces of an answer are made before they are fetched.
@@ -60,11 +63,18 @@ impl Elsewhere {
     }
 
     /// Answers a request by the service that it is for.
-    pub async fn answer(&self, request: Request<Incoming>) -> Response<Answer> {
+    /// `admitted` is let go when that is over.
+    pub async fn answer<B>(&self, mut request: Request<B>, admitted: Admitted) -> Response<Answer>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let span = request.extensions_mut().remove::<CallSpan>();
+        let span = span.map_or_else(Span::none, |span| span.0);
         let (started, start) = oneshot::channel();
         let mut routes = self.routes.clone();
         let running = self.running.clone();
-        let task = self.runtime.spawn(async move {
+        let answering = async move {
             let Ok(response) = routes.call(request).await;
             let (head, body) = response.into_parts();
             if body.is_end_stream() {
@@ -75,8 +85,9 @@ impl Elsewhere {
                     relay(body, pieces).await;
                 }
             }
-            drop(running);
-        });
+            drop((running, admitted));
+        };
+        let task = self.runtime.spawn(answering.instrument(span));
         let mut stopped = StoppedWhenDropped::of(task.abort_handle());
         let started = start.await;
         // From here on, dropping the body is what stops it.

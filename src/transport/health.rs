@@ -31,6 +31,8 @@ pub const INTEGRITY: &str = "integrity";
 pub enum Readiness {
     /// Not yet, or not any more.
     NotServing,
+    /// It does, and will not for much longer: whoever heeds health sends no more.
+    Leaving,
     /// It does.
     Serving,
 }
@@ -56,6 +58,12 @@ impl HealthRpc {
             services,
             unsound,
         }
+    }
+
+    /// Health before there are services: of the whole only.
+    pub fn early(readiness: watch::Receiver<Readiness>) -> Self {
+        let (_, unsound) = watch::channel(BTreeSet::new());
+        Self::new(readiness, Arc::from([]), unsound)
     }
 
     fn knows(&self, service: &str) -> bool {
@@ -114,11 +122,7 @@ impl HealthRpc {
         let mut readiness = self.readiness.clone();
         let stopped = async move {
             // An error means that serving has ended, which is the same.
-            drop(
-                readiness
-                    .wait_for(|now| *now == Readiness::NotServing)
-                    .await,
-            );
+            drop(readiness.wait_for(|now| *now != Readiness::Serving).await);
         };
         let told = WatchStream::new(self.unsound.clone())
             .map(|unsound| {
@@ -136,7 +140,7 @@ impl HealthRpc {
 
 fn answer(readiness: Readiness) -> HealthCheckResponse {
     let status = match readiness {
-        Readiness::NotServing => ServingStatus::NotServing,
+        Readiness::NotServing | Readiness::Leaving => ServingStatus::NotServing,
         Readiness::Serving => ServingStatus::Serving,
     };
     HealthCheckResponse {

@@ -15,6 +15,8 @@ use tokio_rustls::server::TlsStream;
 use super::identities::Peer;
 use super::tls::Tls;
 
+use super::probes::Probes;
+
 /// Who may connect to a Unix socket: its owner and group. A key is needed as well.
 const SOCKET_MODE: u32 = 0o660;
 
@@ -23,19 +25,35 @@ pub struct Listeners {
     tcp: TcpListener,
     unix: Option<UnixSocket>,
     tls: Option<Tls>,
+    probes: Probes,
 }
 
 impl Listeners {
     /// These.
     pub fn new(tcp: TcpListener, unix: Option<UnixSocket>) -> Self {
-        let tls = None;
-        Self { tcp, unix, tls }
+        Self {
+            tcp,
+            unix,
+            tls: None,
+            probes: Probes::default(),
+        }
     }
 
     /// The same with TLS on the TCP port.
     #[must_use]
     pub fn with_tls(self, tls: Option<Tls>) -> Self {
         Self { tls, ..self }
+    }
+
+    /// The same, telling health and metrics there.
+    #[must_use]
+    pub fn with_probes(self, probes: Probes) -> Self {
+        Self { probes, ..self }
+    }
+
+    /// Where health and metrics are told.
+    pub fn probes(&self) -> &Probes {
+        &self.probes
     }
 
     /// The address that is listened on.

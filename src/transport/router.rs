@@ -12,6 +12,7 @@ use super::dispatch::Checks;
 use super::group_service::GroupRpc;
 use super::health::{HealthRpc, Readiness};
 use super::invitation_service::InvitationRpc;
+use super::limits::MAX_REQUEST_BYTES;
 use super::member_service::MemberRpc;
 use super::notification_service::NotificationRpc;
 use super::operator_service::OperatorRpc;
@@ -20,7 +21,7 @@ use super::policy_service::PolicyRpc;
 use super::project_service::ProjectRpc;
 use super::resource_service::ResourceRpc;
 use super::role_service::RoleRpc;
-use super::server::{MAX_REQUEST_BYTES, ServeError};
+use super::server::ServeError;
 use super::service_account_service::ServiceAccountRpc;
 use super::token_service::TokenRpc;
 use crate::application::Application;
@@ -48,12 +49,12 @@ use crate::proto::v1::service_account_service_server::{
 };
 use crate::proto::v1::token_service_server::{SERVICE_NAME as TOKEN, TokenServiceServer};
 
-/// The services; `checks` is the one that checks are answered by.
+/// The services, and their health; `checks` is the one that checks are answered by.
 pub fn routes(
     application: Arc<Application>,
     checks: Checks,
     readiness: watch::Receiver<Readiness>,
-) -> Result<Routes, ServeError> {
+) -> Result<(Routes, HealthRpc), ServeError> {
     let services = Arc::from([
         AUDIT,
         AUTHORIZATION,
@@ -71,7 +72,7 @@ pub fn routes(
         TOKEN,
     ]);
     let unsound = application.integrity().follow();
-    let health = HealthServer::new(HealthRpc::new(readiness, services, unsound));
+    let health = HealthRpc::new(readiness, services, unsound);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -86,7 +87,7 @@ pub fn routes(
             $server::new($service).max_decoding_message_size(MAX_REQUEST_BYTES)
         };
     }
-    let routes = Routes::new(health)
+    let routes = Routes::new(HealthServer::new(health.clone()))
         .add_service(v1)
         .add_service(v1alpha)
         .add_service(limited!(
@@ -139,5 +140,5 @@ pub fn routes(
             ServiceAccountRpc::new(Arc::clone(&application))
         ))
         .add_service(limited!(TokenServiceServer, TokenRpc::new(application)));
-    Ok(routes.prepare())
+    Ok((routes.prepare(), health))
 }

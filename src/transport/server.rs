@@ -6,19 +6,21 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::admission::Admission;
 use super::authorization_service::AuthorizationRpc;
 use super::caller::Authenticator;
+use super::calls::Calls;
 use super::dispatch::{Checks, Dispatch};
 use super::elsewhere::Elsewhere;
+use super::exposition::Exposition;
 use super::health::Readiness;
+use super::limits::{Limits, MAX_REQUEST_BYTES};
 use super::listeners::Listeners;
 use super::router;
 use super::serving::{Handler, Threads};
 use crate::application::Application;
 use crate::proto::v1::authorization_service_server::AuthorizationServiceServer;
 
-/// The largest request, in bytes.
-pub const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 /// How long nothing is accepted when accepting failed, such as for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -43,6 +45,24 @@ pub struct Manner {
     pub threads: usize,
     /// How long requests may take to finish once serving is to stop.
     pub drain: Duration,
+    /// How long to go on serving before that, while health says that it won't be for long.
+    pub lame_duck: Duration,
+    /// How much may be asked.
+    pub limits: Limits,
+    /// Whether calls appear in traces, for which somebody has to collect them.
+    pub is_traced: bool,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self {
+            threads: 1,
+            drain: Duration::from_secs(10),
+            lame_duck: Duration::ZERO,
+            limits: Limits::default(),
+            is_traced: false,
+        }
+    }
 }
 
 /// Serves until `stop` completes, then lets requests finish for a while.
@@ -69,24 +89,43 @@ pub async fn serve_through<H: Handler>(
     let (readiness, observed) = watch::channel(Readiness::Serving);
     let loaded = application.load_caller_keys().await;
     loaded.map_err(ServeError::CallerKeys)?;
-    let checks = checks(&application, &observed);
-    let routes = router::routes(Arc::clone(&application), checks.clone(), observed.clone())?;
+    let calls = Arc::new(Calls::default());
+    let checks = checks(&application, &calls, &observed);
+    let (routes, health) =
+        router::routes(Arc::clone(&application), checks.clone(), observed.clone())?;
     let (elsewhere, mut left) = Elsewhere::here(routes);
+    let probes = listeners.probes().clone();
+    probes.tell_health(health);
+    probes.tell_metrics(Exposition::new(Arc::clone(&calls), &application));
     let handler = through(Dispatch::new(
         application,
         authenticator,
         checks,
         elsewhere,
         observed,
+        Arc::clone(&calls),
+        Admission::new(manner.limits, Arc::clone(&calls)),
+        manner.is_traced,
     ));
-    let threads = Threads::start(manner.threads, &handler).map_err(ServeError::Threads)?;
+    let threads = Threads::start(manner.threads, &handler, manner.limits, &calls);
+    let threads = threads.map_err(ServeError::Threads)?;
     drop(handler);
+    probes.set(Readiness::Serving);
 
+    let stopped = async {
+        stop.await;
+        // First whoever sends requests here is told to send them elsewhere, then they may
+        // take their time to heed it.
+        readiness.send_replace(Readiness::Leaving);
+        probes.set(Readiness::Leaving);
+        tokio::time::sleep(manner.lame_duck).await;
+    };
     tokio::select! {
-        () = stop => {}
-        () = accept(&listeners, &threads) => {}
+        () = stopped => {}
+        () = accept(&listeners, &threads, &calls) => {}
     }
     readiness.send_replace(Readiness::NotServing);
+    probes.set(Readiness::NotServing);
     // Those who watch have heard the last of it, and nothing new comes in.
     drop(readiness);
     drop(listeners);
@@ -99,11 +138,12 @@ pub async fn serve_through<H: Handler>(
 }
 
 /// Gives connections to the threads, for ever.
-async fn accept(listeners: &Listeners, threads: &Threads) {
+async fn accept(listeners: &Listeners, threads: &Threads, calls: &Calls) {
     loop {
         match listeners.accept().await {
             Ok(connection) => threads.give(connection),
             Err(error) => {
+                calls.failed.add(1);
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
@@ -111,7 +151,15 @@ async fn accept(listeners: &Listeners, threads: &Threads) {
     }
 }
 
-fn checks(application: &Arc<Application>, readiness: &watch::Receiver<Readiness>) -> Checks {
-    let rpc = AuthorizationRpc::new(Arc::clone(application), readiness.clone());
+fn checks(
+    application: &Arc<Application>,
+    calls: &Arc<Calls>,
+    readiness: &watch::Receiver<Readiness>,
+) -> Checks {
+    let rpc = AuthorizationRpc::new(
+        Arc::clone(application),
+        Arc::clone(calls),
+        readiness.clone(),
+    );
     AuthorizationServiceServer::new(rpc).max_decoding_message_size(MAX_REQUEST_BYTES)
 }

@@ -19,17 +19,16 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::body::Answer;
+use super::calls::{Calls, Ended};
+use super::guarded::{Guarded, Watched};
 use super::identities::Peer;
+use super::limits::{self, Limits};
 use super::listeners::Accepted;
-
-/// How often a silent connection is asked whether it still lives.
-const KEEPALIVE: Duration = Duration::from_secs(30);
-/// The most requests at a time on one connection.
-const MAX_STREAMS: u32 = 1_024;
+use super::pace::Pace;
 
 /// Answers the requests of all connections.
 pub trait Handler: Clone + Send + 'static {
@@ -47,6 +46,11 @@ pub trait Session: Send + Sync + 'static {
         self: Arc<Self>,
         request: Request<Incoming>,
     ) -> impl Future<Output = Response<Answer>> + Send + 'static;
+
+    /// What is known of the connection.
+    fn watched(&self) -> Arc<Watched> {
+        Arc::default()
+    }
 }
 
 /// What connections are to do.
@@ -68,6 +72,9 @@ async fn reached(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
 /// Threads that serve connections until told to stop. Dropped, they end at once.
 pub struct Threads {
     threads: Vec<Thread>,
+    /// The most connections of all.
+    most: usize,
+    calls: Arc<Calls>,
     phase: watch::Sender<Phase>,
     /// Completes when no thread runs.
     ended: mpsc::Receiver<Infallible>,
@@ -81,7 +88,12 @@ struct Thread {
 
 impl Threads {
     /// Starts that many.
-    pub fn start<H: Handler>(count: usize, handler: &H) -> io::Result<Self> {
+    pub fn start<H: Handler>(
+        count: usize,
+        handler: &H,
+        limits: Limits,
+        calls: &Arc<Calls>,
+    ) -> io::Result<Self> {
         let (phase, observed) = watch::channel(Phase::Serve);
         let (running, ended) = mpsc::channel(1);
         let threads = (0..count.max(1)).map(|index| {
@@ -89,6 +101,8 @@ impl Threads {
             let (given, taken) = mpsc::unbounded_channel();
             let worker = Worker {
                 handler: handler.clone(),
+                limits,
+                calls: Arc::clone(calls),
                 connections: Arc::default(),
                 phase: observed.clone(),
                 running: running.clone(),
@@ -105,13 +119,26 @@ impl Threads {
         });
         Ok(Self {
             threads: threads.collect::<io::Result<_>>()?,
+            most: limits.connections,
+            calls: Arc::clone(calls),
             phase,
             ended,
         })
     }
 
     /// Gives a connection to the thread that has the fewest.
+    /// One too many is closed.
     pub fn give(&self, connection: Accepted) {
+        let counts = self.threads.iter().map(|thread| &thread.connections);
+        let open: usize = counts.map(|count| count.load(Ordering::Relaxed)).sum();
+        if open >= self.most {
+            self.calls.too_many.add(1);
+            tracing::debug!(
+                open,
+                "a connection was refused: there are as many as may be"
+            );
+            return;
+        }
         let fewest = |thread: &&Thread| thread.connections.load(Ordering::Relaxed);
         if let Some(thread) = self.threads.iter().min_by_key(fewest) {
             thread.connections.fetch_add(1, Ordering::Relaxed);
@@ -140,6 +167,8 @@ impl Threads {
 /// What runs on one thread.
 struct Worker<H> {
     handler: H,
+    limits: Limits,
+    calls: Arc<Calls>,
     connections: Arc<AtomicUsize>,
     phase: watch::Receiver<Phase>,
     running: mpsc::Sender<Infallible>,
@@ -155,6 +184,11 @@ impl<H: Handler> Worker<H> {
         let _running = self.running;
         let mut phase = self.phase.clone();
         let mut serving = JoinSet::new();
+        let pace = Pace::here();
+        let target = self.limits.lag;
+        // As a task, so that it waits in the same queue as those of connections.
+        let mut keeping = JoinSet::new();
+        keeping.spawn(async move { pace.keep(target).await });
         loop {
             tokio::select! {
                 () = reached(&mut phase, Phase::Finish) => break,
@@ -163,9 +197,13 @@ impl<H: Handler> Worker<H> {
                     let handler = self.handler.clone();
                     let counted = Counted(Arc::clone(&self.connections));
                     let phase = self.phase.clone();
+                    let (limits, calls) = (self.limits, Arc::clone(&self.calls));
                     serving.spawn(async move {
                         let _counted = counted;
-                        serve_connection(given, handler, phase).await;
+                        if let Some(why) = serve_connection(given, handler, phase, limits).await {
+                            calls.end(why);
+                            tracing::debug!(why = why.name(), "a connection was ended");
+                        }
                     });
                 }
                 Some(_) = serving.join_next() => {}
@@ -188,45 +226,79 @@ impl Drop for Counted {
     }
 }
 
+/// Serves a connection to its end; answers with why it was ended, if its client didn't.
 async fn serve_connection<H: Handler>(
     accepted: Accepted,
     handler: H,
     mut phase: watch::Receiver<Phase>,
-) {
+    limits: Limits,
+) -> Option<Ended> {
     let taken = tokio::select! {
         taken = accepted.into_stream() => taken,
-        () = reached(&mut phase, Phase::Finish) => return,
+        () = reached(&mut phase, Phase::Finish) => return None,
     };
     let (stream, peer) = match taken {
         Ok(taken) => taken,
         Err(error) => {
             tracing::debug!(%error, "a connection could not be taken");
-            return;
+            return None;
         }
     };
     let session = Arc::new(handler.connected(peer));
     drop(handler);
+    let watched = session.watched();
+    let stream = Guarded::new(stream, Arc::clone(&watched));
     let service = service_fn(move |request| {
         // On the heap at once: hyper and tokio move it several times before it is polled.
         let answer = Box::pin(Arc::clone(&session).answer(request));
         async move { Ok::<_, Infallible>(answer.await) }
     });
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .keep_alive_interval(KEEPALIVE)
-        .max_concurrent_streams(MAX_STREAMS)
-        .auto_date_header(false);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        biased;
-        ended = connection.as_mut() => ended,
-        () = reached(&mut phase, Phase::Finish) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let mut connection = pin!(builder().serve_connection(TokioIo::new(stream), service));
+    // On a task of its own, so that no clock is looked at whenever bytes come.
+    let (tell, mut told) = oneshot::channel();
+    let mut watching = JoinSet::new();
+    watching.spawn(async move {
+        // Nobody waits for it where the connection ended first.
+        let _ = tell.send(watched.watch(limits).await);
+    });
+    let mut is_finishing = false;
+    let ended = loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => break ended,
+            () = reached(&mut phase, Phase::Finish), if !is_finishing => {
+                connection.as_mut().graceful_shutdown();
+                is_finishing = true;
+            }
+            Ok(why) = &mut told => {
+                if why == Ended::Idle {
+                    // The client is told to ask elsewhere; it may have asked just now.
+                    connection.as_mut().graceful_shutdown();
+                    drop(tokio::time::timeout(limits.stall, connection.as_mut()).await);
+                }
+                return Some(why);
+            }
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection broke off");
     }
+    None
+}
+
+/// How HTTP/2 is spoken.
+fn builder() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(limits::KEEPALIVE)
+        .keep_alive_timeout(limits::KEEPALIVE_ANSWER)
+        .max_concurrent_streams(limits::MAX_STREAMS)
+        .max_header_list_size(limits::MAX_HEADER_BYTES)
+        .initial_stream_window_size(limits::STREAM_WINDOW)
+        .initial_connection_window_size(limits::CONNECTION_WINDOW)
+        .max_send_buf_size(limits::SEND_BUFFER)
+        .max_pending_accept_reset_streams(limits::MAX_RESETS)
+        .auto_date_header(false);
+    builder
 }

@@ -61,7 +61,10 @@ pub fn of(error: Error) -> Status {
         }
         _ => error.to_string(),
     };
-    if matches!(reason, ErrorReason::StoreBusy | ErrorReason::DiskFull) {
+    if matches!(
+        reason,
+        ErrorReason::StoreBusy | ErrorReason::DiskFull | ErrorReason::Overloaded
+    ) {
         details.set_retry_info(Some(RETRY_DELAY));
     }
     with_details(code, &message, details)
@@ -154,6 +157,18 @@ pub fn trailers(status: Status) -> HeaderMap {
 /// The answer when the time that the client gave is over.
 pub fn too_late() -> Status {
     Status::deadline_exceeded("the deadline passed before there was an answer")
+}
+
+/// The answer to whoever began to send a request and did not go on.
+pub fn too_slow() -> Status {
+    Status::deadline_exceeded("the rest of the request did not come in time")
+}
+
+/// The answer to a call that is refused because more is asked than can be answered.
+pub fn overloaded(what: &str) -> Status {
+    let mut details = details(ErrorReason::Overloaded);
+    details.set_retry_info(Some(RETRY_DELAY));
+    with_details(Code::ResourceExhausted, what, details)
 }
 
 /// The end of an answer whose rest will not come.
@@ -262,6 +277,7 @@ fn classify(error: &Error) -> (Code, ErrorReason) {
         Error::BatchTooLarge { .. } => (Code::InvalidArgument, ErrorReason::BatchTooLarge),
         Error::Commit(problem) => classify_commit(problem),
         Error::HistoryDamaged { .. } => (Code::DataLoss, ErrorReason::HistoryDamaged),
+        Error::Overloaded => (Code::ResourceExhausted, ErrorReason::Overloaded),
         Error::Read(_) => (Code::Unavailable, ErrorReason::StoreUnavailable),
         Error::Compile(_)
         | Error::DoesNotCompile { .. }

@@ -20,6 +20,8 @@ use roster::store::{
     Commit, CommitError, CommitFuture, Condition, EventEntry, Head, HistoryEntry, IdempotencyKey,
     ReadError, Remembered, SealedCommit, Sequence, Store,
 };
+use roster::transport::limits::Limits;
+use roster::transport::server::Manner;
 use tokio_stream::StreamExt as _;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -32,7 +34,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::attacks;
 use crate::attacks::owners::ownerless;
-use crate::harness::{Daemon, KEY, NOW, as_actor, owned, question, reason, violations};
+use crate::harness::{Daemon, KEY, NOW, Setup, as_actor, owned, question, reason, violations};
 use crate::residency::without_its_catalog;
 
 /// Sends and receives messages as the bytes they are.
@@ -1183,6 +1185,21 @@ async fn provoke(daemon: &Daemon, store: &FailingStore, wanted: v1::ErrorReason)
         E::ConcurrentChange => {
             store.fail(CONFLICTING);
             refused!(members.add_member(member("dan", &[])))
+        }
+        E::Overloaded => {
+            let limits = Limits {
+                managed: 0,
+                ..Limits::default()
+            };
+            let setup = Setup {
+                manner: Manner {
+                    limits,
+                    ..Setup::default().manner
+                },
+                ..Setup::default()
+            };
+            let busy = Daemon::start_as(setup, Arc::new(MemoryStore::new())).await;
+            refused!(busy.members().add_member(member("dan", &[])))
         }
         E::StoreBusy => {
             store.fail(BUSY);

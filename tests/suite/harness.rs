@@ -15,6 +15,7 @@ use roster::store::Store;
 use roster::store::memory::MemoryStore;
 use roster::transport::caller::Authenticator;
 use roster::transport::listeners::{Listeners, UnixSocket};
+use roster::transport::probes::Probes;
 use roster::transport::server::{self, Manner};
 use roster::world::StillWorld;
 use tokio::net::TcpListener;
@@ -80,6 +81,8 @@ pub struct Setup {
     pub manner: Manner,
     /// What organizations may weigh.
     pub budget: usize,
+    /// Where health and metrics are told.
+    pub probes: Probes,
 }
 
 impl Default for Setup {
@@ -90,8 +93,10 @@ impl Default for Setup {
             manner: Manner {
                 threads: 2,
                 drain: Duration::from_secs(5),
+                ..Manner::default()
             },
             budget: budget(),
+            probes: Probes::default(),
         }
     }
 }
@@ -148,7 +153,7 @@ impl Daemon {
         let serving = tokio::spawn(async move {
             let stop = async move { drop(stopped.await) };
             server::serve(
-                Listeners::new(listener, setup.unix),
+                Listeners::new(listener, setup.unix).with_probes(setup.probes),
                 served,
                 Authenticator::new(KEY),
                 setup.manner,

@@ -26,6 +26,11 @@ mod commands;
 mod deploy;
 mod export;
 mod faults;
+mod health;
+mod limits;
+mod load;
+mod logs;
+mod metrics;
 #[path = "../suite/process/program.rs"]
 #[expect(
     dead_code,
@@ -35,4 +40,6 @@ mod program;
 #[path = "../suite/process/storm.rs"]
 mod storm;
 mod torture;
+mod traces;
 mod verify;
+mod wire;

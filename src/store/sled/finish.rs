@@ -27,8 +27,8 @@ const MOST_AT_ONCE: usize = 512;
 /// Where an answer goes.
 pub(super) type Reply = oneshot::Sender<Result<Sequence, CommitError>>;
 
-/// What is published and answered.
-pub(super) type Answer = (Reply, Result<(Head, OnCommit), CommitError>);
+/// What is published and answered, and when it was handed in.
+pub(super) type Answer = (Reply, Result<(Head, OnCommit), CommitError>, u64);
 
 /// A group that is durable.
 #[derive(Default)]
@@ -65,8 +65,16 @@ pub(super) fn finish(shared: &Shared, group: Durable) {
             .applied
             .store(last.head.sequence.0, Ordering::Release);
     }
-    for (reply, outcome) in group.answers {
+    for (reply, outcome, handed_in) in group.answers {
         let answer = outcome.map(|(head, on_commit)| publish(shared, head, on_commit));
+        match &answer {
+            Ok(_) => {
+                let took = (shared.ticks)().saturating_sub(handed_in);
+                shared.figures.visible.observe(took);
+                shared.figures.commits.add(1);
+            }
+            Err(refusal) => shared.figures.refuse(refusal),
+        }
         // A step that can't fail, only be the last one.
         let _ = failpoint::reach("answer");
         shared.under_way.fetch_sub(1, Ordering::Relaxed);

@@ -67,6 +67,7 @@ use self::place::{free_bytes, size_of};
 pub use self::restore::{Restoration, RestoreError, commits_of, head_of};
 pub use self::verification::{VerifyError, VerifyReport, verify_and_show, verify_directory};
 use self::writer::{Message, Request, Shared, Writer};
+use super::figures::{Condition, Figures, Ticks};
 use super::record::Stored;
 use super::{
     Commit, CommitError, CommitFuture, Condition, EventEntry, Head, HistoryEntry, IdempotencyKey,
@@ -102,6 +103,8 @@ pub struct OpenOptions {
     pub cache_bytes: u64,
     /// How much is checked at the start.
     pub verification: Verification,
+    /// What writing is measured by.
+    pub ticks: Ticks,
 }
 
 impl Default for OpenOptions {
@@ -116,6 +119,7 @@ impl Default for OpenOptions {
             minimum_free_bytes: None,
             cache_bytes: 16 * 1024 * 1024,
             verification: Verification::Heads,
+            ticks: || 0,
         }
     }
 }
@@ -156,6 +160,8 @@ impl SledStore {
             head: Mutex::new(opened.head),
             closed: OnceLock::new(),
             stale: OnceLock::new(),
+            figures: Arc::default(),
+            ticks: options.ticks,
             applied: AtomicU64::new(opened.head.sequence.0),
             under_way: AtomicUsize::new(0),
             minimum_free: AtomicU64::new(opened.minimum_free),
@@ -222,15 +228,16 @@ impl SledStore {
             true => self.send_to_writer(commit),
             false => Err(CommitError::Busy),
         };
-        if sent.is_err() {
+        if let Err(refusal) = &sent {
             under_way.fetch_sub(1, Ordering::Relaxed);
+            self.shared.figures.refuse(refusal);
         }
         sent
     }
 
     fn send_to_writer(&self, commit: Commit) -> Result<Waiting, CommitError> {
         let (reply, waiting) = oneshot::channel();
-        let message = Message::Commit(Box::new(prepare(commit, reply)?));
+        let message = Message::Commit(Box::new(prepare(commit, reply, (self.shared.ticks)())?));
         let messages = self.messages.as_ref().ok_or_else(stopped)?;
         messages.try_send(message).map_err(|fault| match fault {
             TrySendError::Full(_) => CommitError::Busy,
@@ -258,6 +265,14 @@ impl Store for SledStore {
 
     fn head(&self) -> Head {
         self.shared.head()
+    }
+
+    fn figures(&self) -> Option<Arc<Figures>> {
+        Some(Arc::clone(&self.shared.figures))
+    }
+
+    fn condition(&self) -> Condition {
+        self.shared.condition()
     }
 
     fn organizations(
@@ -406,7 +421,7 @@ fn events_of(commit: &HistoryEntry) -> impl Iterator<Item = EventEntry> {
 type Waiting = oneshot::Receiver<Result<Sequence, CommitError>>;
 
 /// Does all that needs no order, so that the writer has little left to do.
-fn prepare(commit: Commit, reply: finish::Reply) -> Result<Request, CommitError> {
+fn prepare(commit: Commit, reply: finish::Reply, handed_in: u64) -> Result<Request, CommitError> {
     admission::check_shape(&commit)?;
     admission::check_answer(&commit)?;
     admission::check_events(&commit.events)?;
@@ -430,6 +445,7 @@ fn prepare(commit: Commit, reply: finish::Reply) -> Result<Request, CommitError>
         digest,
         sealed_answer,
         on_commit: commit.on_commit,
+        handed_in,
         reply,
     })
 }

@@ -30,6 +30,7 @@ use super::place::free_bytes;
 use super::state::State;
 use crate::domain::identifiers::OrganizationId;
 use crate::domain::organization::{Moment, Version};
+use crate::store::figures::{Condition, Figures, Ticks};
 use crate::store::record::link;
 use crate::store::{
     CommitError, Head, Idempotency, IdempotencyKey, OnCommit, ReadError, Remembered, Sequence,
@@ -66,6 +67,8 @@ pub(super) struct Request {
     /// The sealed answer to remember; empty if there is none.
     pub sealed_answer: Vec<u8>,
     pub on_commit: OnCommit,
+    /// When it was handed in.
+    pub handed_in: u64,
     pub reply: Reply,
 }
 
@@ -79,6 +82,8 @@ pub(super) struct Shared {
     /// Why sled lags behind the history and can't be read.
     pub stale: OnceLock<String>,
     pub minimum_free: AtomicU64,
+    pub figures: Arc<Figures>,
+    pub ticks: Ticks,
     /// The last commit that sled has.
     pub applied: AtomicU64,
     /// How many commits were sent and are not answered yet.
@@ -155,6 +160,17 @@ impl Shared {
             ReadError::Damaged(format!("the place of commit {number} of `{id}` is missing"))
         })?;
         self.history.answer(key, kept.sequence, &place).map(Some)
+    }
+
+    /// How the store is.
+    pub fn condition(&self) -> Condition {
+        Condition {
+            takes_commits: self.closed.get().is_none(),
+            can_be_read: self.stale.get().is_none(),
+            under_way: self.under_way.load(Ordering::Relaxed),
+            free_bytes: free_bytes(&self.directory).ok(),
+            minimum_free_bytes: self.minimum_free.load(Ordering::Relaxed),
+        }
     }
 
     /// The error for writes, if none are taken any more.
@@ -235,6 +251,7 @@ impl Writer {
                 other => CommitError::Unavailable(other.to_string()),
             };
             self.shared.under_way.fetch_sub(1, Ordering::Relaxed);
+            self.shared.figures.refuse(&refusal);
             let _ = request.reply.send(Err(refusal));
         }
     }
@@ -299,8 +316,16 @@ impl Writer {
         if group.frames.is_empty() {
             return Ok(0);
         }
+        let figures = &self.shared.figures;
+        let began = (self.shared.ticks)();
         match self.journal.append(&self.head, &group.frames) {
             Ok(Appended { offset, begun }) => {
+                let commits = group.head.sequence.0.saturating_sub(self.head.sequence.0);
+                figures
+                    .writes
+                    .observe((self.shared.ticks)().saturating_sub(began));
+                figures.groups.observe(commits);
+                figures.bytes.add(group.frames.len() as u64);
                 if let Some(segment) = begun {
                     self.shared.history.add(segment);
                 }
@@ -423,10 +448,16 @@ fn sort(requests: Vec<Request>, verdicts: Vec<Verdict>, start: u64) -> Durable {
                 let place = &mut accepted.place;
                 place.offset = place.offset.saturating_add(start);
                 let published = (accepted.head, request.on_commit);
-                durable.answers.push((request.reply, Ok(published)));
+                durable
+                    .answers
+                    .push((request.reply, Ok(published), request.handed_in));
                 durable.settled.push(*accepted);
             }
-            Verdict::Refused(refusal) => durable.answers.push((request.reply, Err(refusal))),
+            Verdict::Refused(refusal) => {
+                durable
+                    .answers
+                    .push((request.reply, Err(refusal), request.handed_in));
+            }
         }
     }
     durable

@@ -35,6 +35,11 @@ impl<'a> Decided<'a> {
         }
     }
 
+    /// Whether the principal may.
+    pub fn is_allowed(&self) -> bool {
+        self.verdict == Verdict::Allow
+    }
+
     /// The same, when the request is gone.
     pub fn into_owned(self) -> Decided<'static> {
         Decided {

@@ -2,12 +2,13 @@
 //! other, with a break now and then so that others on the thread get their turn.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http::{Request, Response};
-use hyper::body::Incoming;
+use http_body::Body;
 use prost::Message as _;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::server::Grpc;
@@ -21,10 +22,11 @@ use crate::application::revision::TokenText;
 use crate::application::{Application, Bounds};
 use crate::engine::Snapshot;
 use crate::proto::v1;
-use crate::transport::authorization_service::{ITEMS_AT_A_TIME, answer_batch, refused};
+use crate::transport::authorization_service::{ITEMS_AT_A_TIME, answer_batch, note_batch, refused};
 use crate::transport::caller::Known;
+use crate::transport::calls::{Counting, Deciding};
 use crate::transport::elsewhere::Elsewhere;
-use crate::transport::server::MAX_REQUEST_BYTES;
+use crate::transport::limits::MAX_REQUEST_BYTES;
 use crate::transport::{from_proto, status};
 
 /// The most organizations that a batch holds in memory at a time.
@@ -34,21 +36,32 @@ const MAX_HELD: usize = 64;
 const ITEM_BYTES: usize = 24;
 
 /// Answers a batch; what is out of the ordinary is answered on the other runtime.
-pub async fn answer(
+pub async fn answer<B>(
     application: Arc<Application>,
     elsewhere: Elsewhere,
     known: Known,
-    request: Request<Incoming>,
-) -> Response<tonic::body::Body> {
+    counts: Counting,
+    request: Request<B>,
+) -> Response<tonic::body::Body>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>> + Send,
+{
     let service = tower::service_fn(|request: tonic::Request<Bytes>| {
         let (application, elsewhere) = (Arc::clone(&application), elsewhere.clone());
         let bounds = known.permit().bounds.clone();
+        let counts = counts.clone();
         async move {
             let patience = from_proto::patience(request.metadata());
             let message = request.into_inner();
             match decide_all(&application, bounds.as_ref(), &message).await {
-                Some(written) => Ok(Answered::Written(written)),
-                None => whole(application, &elsewhere, &message, bounds, patience).await,
+                Some((written, tally)) => {
+                    let decided = counts.here.decisions.of(Deciding::Batch);
+                    decided.allowed.bump_by(tally.allowed);
+                    decided.denied.bump_by(tally.denied);
+                    Ok(Answered::Written(written))
+                }
+                None => whole(application, &elsewhere, counts, &message, bounds, patience).await,
             }
             .map(tonic::Response::new)
         }
@@ -63,6 +76,7 @@ pub async fn answer(
 async fn whole(
     application: Arc<Application>,
     elsewhere: &Elsewhere,
+    counts: Counting,
     message: &Bytes,
     bounds: Option<Bounds>,
     patience: Duration,
@@ -72,6 +86,7 @@ async fn whole(
     let answered = elsewhere
         .run(async move { answer_batch(&application, batch, bounds.as_ref(), patience).await });
     let answered = answered.await?.map_err(status::of)?;
+    note_batch(&counts.calls, &answered);
     Ok(Answered::Made(answered))
 }
 
@@ -81,7 +96,7 @@ async fn decide_all(
     application: &Application,
     bounds: Option<&Bounds>,
     message: &[u8],
-) -> Option<Bytes> {
+) -> Option<(Bytes, Tally)> {
     // Taken before any snapshot, so that none is older than what the answer says.
     let revision = application.published();
     let now = application.world().now();
@@ -90,6 +105,7 @@ async fn decide_all(
     let mut last: Option<(&str, Arc<Snapshot>)> = None;
     let mut out = BytesMut::with_capacity(message.len() / 4 + ITEM_BYTES);
     let mut count = 0;
+    let mut tally = Tally::default();
     while let Some(asked) = many.next_question()? {
         count += 1;
         if bounds.is_some_and(|bounds| !bounds.admit(asked.organization)) {
@@ -121,7 +137,11 @@ async fn decide_all(
             },
         };
         match decide_on(&snapshot, &asked, now) {
-            Ok(checked) => Decided::of(&checked, asked.correlation_id).write_item(&mut out),
+            Ok(checked) => {
+                let decided = Decided::of(&checked, asked.correlation_id);
+                tally.take(decided.is_allowed());
+                decided.write_item(&mut out);
+            }
             Err(error) => {
                 let item = refused(&status::of(error)).encode_length_delimited_to_vec();
                 out.put_u8(0x0a);
@@ -134,7 +154,21 @@ async fn decide_all(
         return None;
     }
     write_text(0x12, TokenText::of(revision).as_str(), &mut out);
-    Some(out.freeze())
+    Some((out.freeze(), tally))
+}
+
+/// How a batch was decided.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    allowed: u64,
+    denied: u64,
+}
+
+impl Tally {
+    fn take(&mut self, is_allowed: bool) {
+        self.allowed += u64::from(is_allowed);
+        self.denied += u64::from(!is_allowed);
+    }
 }
 
 /// An answer, as bytes or as a message.

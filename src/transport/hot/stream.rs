@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Buf as _;
+use bytes::{Buf as _, Bytes};
 use futures_util::Stream;
 use http::{Request, Response};
-use hyper::body::Incoming;
+use http_body::Body;
 use prost::Message as _;
 use tokio::sync::watch;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -21,31 +21,39 @@ use super::answer::Decided;
 use super::decide::decide;
 use crate::application::{Application, Bounds, Error};
 use crate::proto::v1;
-use crate::transport::authorization_service::answer as answer_one;
+use crate::transport::authorization_service::{answer as answer_one, note};
 use crate::transport::caller::Known;
+use crate::transport::calls::{Calls, Counting, Deciding, ThreadCounts};
 use crate::transport::health::Readiness;
-use crate::transport::server::MAX_REQUEST_BYTES;
+use crate::transport::limits::MAX_REQUEST_BYTES;
 use crate::transport::{from_proto, status};
 
 /// How many questions are answered before others on the thread get their turn.
 const ANSWERS_AT_A_TIME: u32 = 256;
 
 /// Answers a stream until it ends or the daemon serves no longer.
-pub async fn answer(
+pub async fn answer<B>(
     application: Arc<Application>,
     readiness: watch::Receiver<Readiness>,
     known: Known,
-    request: Request<Incoming>,
-) -> Response<tonic::body::Body> {
+    counts: Counting,
+    request: Request<B>,
+) -> Response<tonic::body::Body>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+{
     let codec = CheckCodec {
         application: Arc::clone(&application),
         bounds: known.permit().bounds.clone(),
+        counts: Arc::clone(&counts.here),
     };
     let service = tower::service_fn(|request: tonic::Request<Streaming<Question>>| {
         let patience = from_proto::patience(request.metadata());
         let answers = Answers {
             application: Arc::clone(&application),
             bounds: known.permit().bounds.clone(),
+            calls: Arc::clone(&counts.calls),
             stopping: Box::pin(stopping(readiness.clone())),
             questions: request.into_inner(),
             patience,
@@ -88,6 +96,7 @@ struct Answers {
     application: Arc<Application>,
     /// The organizations that the caller is bound to.
     bounds: Option<Bounds>,
+    calls: Arc<Calls>,
     questions: Streaming<Question>,
     patience: Duration,
     stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -128,7 +137,10 @@ impl Stream for Answers {
                 let answered = ready!(waiting.as_mut().poll(context));
                 self.waiting = None;
                 return match answered {
-                    Ok(response) => Poll::Ready(Some(Ok(Answered::Made(Box::new(response))))),
+                    Ok(response) => {
+                        note(&self.calls, Deciding::Stream, &response);
+                        Poll::Ready(Some(Ok(Answered::Made(Box::new(response)))))
+                    }
                     Err(error) => self.end(Some(status::of(error))),
                 };
             }
@@ -163,6 +175,7 @@ impl Stream for Answers {
 struct CheckCodec {
     application: Arc<Application>,
     bounds: Option<Bounds>,
+    counts: Arc<ThreadCounts>,
 }
 
 impl Codec for CheckCodec {
@@ -192,6 +205,11 @@ impl Decoder for CheckCodec {
         {
             let decided = decided.into_owned();
             from.advance(from.remaining());
+            let counts = self.counts.decisions.of(Deciding::Stream);
+            match decided.is_allowed() {
+                true => counts.allowed.bump(),
+                false => counts.denied.bump(),
+            };
             return Ok(Some(Question::Decided(decided)));
         }
         let request = ProstDecoder::default().decode(from)?;

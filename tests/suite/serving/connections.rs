@@ -63,6 +63,7 @@ async fn connections_are_spread_evenly_over_the_threads() {
     let manner = Manner {
         threads: 3,
         drain: Duration::from_secs(5),
+        ..Manner::default()
     };
     let seen = Arc::default();
     let watching = Arc::clone(&seen);

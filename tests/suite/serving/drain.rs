@@ -89,6 +89,7 @@ async fn what_does_not_finish_is_cut_off() {
         manner: Manner {
             threads: 1,
             drain: Duration::from_millis(50),
+            ..Manner::default()
         },
         ..Setup::default()
     };

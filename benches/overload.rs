@@ -1,0 +1,446 @@
+//! What becomes of checks when twice as much is asked as can be answered?
+//!
+//! One process: a daemon with one serving thread, and one client thread that writes and
+//! reads HTTP/2 by hand, so that it can ask more than the daemon can answer. First as
+//! much as is answered is asked (the peak rate). Then questions come at twice that rate,
+//! each with a deadline from the moment when it should have been sent, whether or not
+//! the daemon keeps up; the client keeps to the number of streams that the daemon
+//! allows, and what waits beyond that waits at the client until its deadline. Then
+//! batches, which cost more than their refusal, are asked beside checks. At the end half
+//! of the peak rate shows how soon all is well again.
+//!
+//! Run with `cargo bench --bench overload`; ratios are the result.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a benchmark measures time and stops where it fails"
+)]
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use prost::Message as _;
+use roster::app;
+use roster::application::{Application, Links};
+use roster::proto::v1;
+use roster::store::memory::MemoryStore;
+use roster::transport::caller::Authenticator;
+use roster::transport::listeners::Listeners;
+use roster::transport::server::{self, Manner};
+use roster::world::SystemWorld;
+
+const KEY: &str =
+    "roster_operator_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+/// How many connections the client has.
+const CONNECTIONS: usize = 16;
+/// How many requests the daemon allows at a time on each.
+const STREAMS: usize = 1_000;
+/// How many are under way on each when the peak rate is measured.
+const AT_PEAK: usize = 64;
+const DEADLINE: Duration = Duration::from_millis(500);
+const TURN: Duration = Duration::from_secs(3);
+const ROUNDS: usize = 3;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    let address = start();
+    found(address);
+    let mut client = Client::connect(address);
+    client.closed(TURN / 3);
+    println!("| round | asked | answered in time | refused | not sent in time | late | memory |");
+    println!("|---|---|---|---|---|---|---|");
+    let mut ratios = Vec::new();
+    for round in 1..=ROUNDS {
+        let peak = client.closed(TURN).answered as f64 / TURN.as_secs_f64();
+        let before = resident();
+        let twice = client.open(peak * 2.0, TURN, 0.0);
+        let grown = resident().saturating_sub(before) as f64 / (1024.0 * 1024.0);
+        let admitted = twice.answered as f64 / TURN.as_secs_f64() / peak;
+        println!(
+            "| {round}, checks at twice the peak of {peak:.0}/s | {} | {} ({admitted:.2} of the peak) | {} | {} | {} | {grown:+.0} MiB |",
+            twice.asked, twice.answered, twice.refused, twice.unsent, twice.late
+        );
+        let mixed = client.open(peak, TURN, 0.02);
+        println!(
+            "| {round}, the peak, and batches beside it | {} | {} ({:.2} of the peak) | {} batches of {} | {} | {} | |",
+            mixed.asked,
+            mixed.answered,
+            mixed.answered as f64 / TURN.as_secs_f64() / peak,
+            mixed.batches_refused,
+            mixed.batches,
+            mixed.unsent,
+            mixed.late
+        );
+        let after = client.open(peak / 2.0, TURN / 3, 0.0);
+        println!(
+            "| {round}, half the peak at once after that | {} | {} | {} | {} | {} | |",
+            after.asked, after.answered, after.refused, after.unsent, after.late
+        );
+        ratios.push(admitted);
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!();
+    println!("| ratio, median of the rounds | measured | bar |");
+    println!("|---|---|---|");
+    println!(
+        "| checks answered in time at twice the capacity, against the peak | {:.2} | ≥ 0.9 |",
+        ratios[ratios.len() / 2]
+    );
+}
+
+/// A daemon with one serving thread.
+fn start() -> SocketAddr {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .on_thread_start(app::stand_back)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"));
+    let listener = listener.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let application = Application::start(
+        app::compiled_catalogs(&[]).expect("the catalogs compile"),
+        Arc::new(MemoryStore::new()),
+        Arc::new(SystemWorld),
+        Links::new(&[0; 32]),
+        usize::MAX,
+    );
+    let serving = server::serve(
+        Listeners::new(listener, None),
+        Arc::new(application),
+        Authenticator::new(KEY),
+        Manner::default(),
+        std::future::pending(),
+    );
+    thread::spawn(move || runtime.block_on(serving));
+    address
+}
+
+fn found(address: SocketAddr) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}"));
+        let channel = endpoint.expect("an address").connect().await;
+        let channel = channel.expect("it listens");
+        let mut client = v1::organization_service_client::OrganizationServiceClient::new(channel);
+        let mut request = tonic::Request::new(v1::CreateOrganizationRequest {
+            organization_id: "acme".to_owned(),
+            display_name: "Acme".to_owned(),
+            catalog: "hypervisor-io".to_owned(),
+            owner: "owner".to_owned(),
+            ..Default::default()
+        });
+        let key = format!("Bearer {KEY}").parse().expect("a value");
+        request.metadata_mut().insert("authorization", key);
+        client.create_organization(request).await.expect("founded");
+    });
+}
+
+fn resident() -> u64 {
+    let told = std::fs::read_to_string("/proc/self/statm").expect("it is told");
+    let pages = told.split(' ').nth(1).expect("a number");
+    pages.parse::<u64>().expect("a number") * 4_096
+}
+
+/// What became of what was asked.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    asked: usize,
+    answered: usize,
+    refused: usize,
+    unsent: usize,
+    late: usize,
+    batches: usize,
+    batches_refused: usize,
+}
+
+/// A request under way.
+struct Asked {
+    due: Instant,
+    is_batch: bool,
+    has_message: bool,
+}
+
+struct Connection {
+    stream: TcpStream,
+    next: u32,
+    under_way: HashMap<u32, Asked>,
+    incoming: Vec<u8>,
+    outgoing: VecDeque<u8>,
+}
+
+struct Client {
+    connections: Vec<Connection>,
+    check: Vec<u8>,
+    batch: Vec<u8>,
+    turn: usize,
+}
+
+/// The headers of every request, in the order in which they come into the table.
+fn headers(path: &str) -> [(&'static str, String); 6] {
+    [
+        (":path", path.to_owned()),
+        (":authority", "roster".to_owned()),
+        ("te", "trailers".to_owned()),
+        ("content-type", "application/grpc".to_owned()),
+        ("authorization", format!("Bearer {KEY}")),
+        ("grpc-timeout", format!("{}m", DEADLINE.as_millis())),
+    ]
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    bytes.extend([kind, flags]);
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+fn message(message: &impl prost::Message) -> Vec<u8> {
+    let bytes = message.encode_to_vec();
+    let mut framed = vec![0];
+    framed.extend((bytes.len() as u32).to_be_bytes());
+    framed.extend(bytes);
+    framed
+}
+
+impl Connection {
+    fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("it listens");
+        stream.set_nodelay(true).expect("no delay");
+        stream.set_nonblocking(true).expect("no waiting");
+        let mut outgoing = VecDeque::from(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec());
+        // Answers may take as much room as they like.
+        outgoing.extend(frame(4, 0, 0, &[0, 4, 0x3f, 0xff, 0xff, 0xff]));
+        outgoing.extend(frame(8, 0, 0, &0x3fff_ffff_u32.to_be_bytes()));
+        Self {
+            stream,
+            next: 1,
+            under_way: HashMap::new(),
+            incoming: Vec::new(),
+            outgoing,
+        }
+    }
+
+    fn ask(&mut self, body: &[u8], due: Instant, is_batch: bool) {
+        let path = match is_batch {
+            true => "/roster.v1.AuthorizationService/BatchIsAuthorized",
+            false => "/roster.v1.AuthorizationService/IsAuthorized",
+        };
+        // `:method: POST` and `:scheme: http` are in the table from the beginning.
+        let mut block = vec![0x83, 0x86];
+        let all = headers(path);
+        for (place, (name, value)) in all.iter().enumerate() {
+            if self.next > 1 && !is_batch {
+                block.push(0x80 | (62 + (all.len() - 1 - place)) as u8);
+                continue;
+            }
+            // The first request brings the table about; a batch leaves it as it is.
+            block.push(if self.next == 1 { 0x40 } else { 0 });
+            for text in [*name, value.as_str()] {
+                assert!(text.len() < 127, "one byte of length");
+                block.push(text.len() as u8);
+                block.extend(text.as_bytes());
+            }
+        }
+        self.outgoing.extend(frame(1, 4, self.next, &block));
+        let mut pieces = body.chunks(16_000).peekable();
+        while let Some(piece) = pieces.next() {
+            let flags = u8::from(pieces.peek().is_none());
+            self.outgoing.extend(frame(0, flags, self.next, piece));
+        }
+        let asked = Asked {
+            due,
+            is_batch,
+            has_message: false,
+        };
+        self.under_way.insert(self.next, asked);
+        self.next += 2;
+    }
+
+    /// Writes and reads what can be, and counts.
+    fn turn(&mut self, counted: &mut Counted) {
+        while !self.outgoing.is_empty() {
+            let (first, _) = self.outgoing.as_slices();
+            match self.stream.write(first) {
+                Ok(written) => drop(self.outgoing.drain(..written)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        let mut buffer = [0; 65_536];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => panic!("the daemon closed a connection"),
+            Ok(read) => self.incoming.extend(&buffer[..read]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+            Err(error) => panic!("{error}"),
+        }
+        let now = Instant::now();
+        let mut at = 0;
+        while let Some(head) = self.incoming.get(at..at + 9) {
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+            if self.incoming.len() < at + 9 + length {
+                break;
+            }
+            let (kind, flags) = (head[3], head[4]);
+            let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+            at += 9 + length;
+            match (kind, flags) {
+                (4, 0) => self.outgoing.extend(frame(4, 1, 0, &[])),
+                (6, 0) => {
+                    let opaque = self.incoming[at - length..at].to_vec();
+                    self.outgoing.extend(frame(6, 1, 0, &opaque));
+                }
+                (0, _) => {
+                    if let Some(asked) = self.under_way.get_mut(&stream) {
+                        asked.has_message = true;
+                    }
+                }
+                (1, flags) if flags & 1 != 0 => {
+                    let asked = self.under_way.remove(&stream).expect("it was asked");
+                    counted.take(&asked, now);
+                }
+                (3, _) => {
+                    let asked = self.under_way.remove(&stream).expect("it was asked");
+                    counted.take(&asked, now);
+                }
+                (7, _) => panic!("the daemon told a connection to go"),
+                _ => {}
+            }
+        }
+        self.incoming.drain(..at);
+    }
+}
+
+impl Counted {
+    fn take(&mut self, asked: &Asked, now: Instant) {
+        if asked.is_batch {
+            self.batches_refused += usize::from(!asked.has_message);
+        } else if now > asked.due {
+            self.late += 1;
+        } else if asked.has_message {
+            self.answered += 1;
+        } else {
+            self.refused += 1;
+        }
+    }
+}
+
+impl Client {
+    fn connect(address: SocketAddr) -> Self {
+        let question = v1::IsAuthorizedRequest {
+            organization: "acme".to_owned(),
+            principal: Some(v1::EntityRef {
+                r#type: "User".to_owned(),
+                id: "owner".to_owned(),
+            }),
+            action: "InstancesView".to_owned(),
+            resource: Some(v1::Resource {
+                r#type: "Instance".to_owned(),
+                id: "vm-1".to_owned(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let batch = v1::BatchIsAuthorizedRequest {
+            requests: vec![question.clone(); 1_000],
+            ..Default::default()
+        };
+        Self {
+            connections: (0..CONNECTIONS)
+                .map(|_| Connection::connect(address))
+                .collect(),
+            check: message(&question),
+            batch: message(&batch),
+            turn: 0,
+        }
+    }
+
+    /// As much as is answered is asked.
+    fn closed(&mut self, turn: Duration) -> Counted {
+        let mut counted = Counted::default();
+        let until = Instant::now() + turn;
+        while Instant::now() < until {
+            for connection in &mut self.connections {
+                while connection.under_way.len() < AT_PEAK {
+                    counted.asked += 1;
+                    connection.ask(&self.check, Instant::now() + DEADLINE * 10, false);
+                }
+                connection.turn(&mut counted);
+            }
+        }
+        let answered = counted.answered;
+        self.settle();
+        Counted {
+            answered,
+            ..counted
+        }
+    }
+
+    /// So many are asked a second, whatever becomes of them; that part of them in batches.
+    fn open(&mut self, rate: f64, turn: Duration, batches: f64) -> Counted {
+        let mut counted = Counted::default();
+        let begun = Instant::now();
+        let mut waiting: VecDeque<Instant> = VecDeque::new();
+        let mut batches_due = 0.0;
+        loop {
+            let now = Instant::now();
+            let passed = now - begun;
+            if passed >= turn {
+                break;
+            }
+            let due = (passed.as_secs_f64() * rate) as usize;
+            while counted.asked < due {
+                waiting.push_back(begun + Duration::from_secs_f64(counted.asked as f64 / rate));
+                counted.asked += 1;
+            }
+            while waiting.front().is_some_and(|begun| now - *begun > DEADLINE) {
+                waiting.pop_front();
+                counted.unsent += 1;
+            }
+            for _ in 0..CONNECTIONS {
+                self.turn = (self.turn + 1) % CONNECTIONS;
+                let connection = &mut self.connections[self.turn];
+                while connection.under_way.len() < STREAMS
+                    && connection.outgoing.len() < 65_536
+                    && let Some(begun) = waiting.pop_front()
+                {
+                    batches_due += batches;
+                    if batches_due >= 1.0 {
+                        batches_due -= 1.0;
+                        counted.batches += 1;
+                        connection.ask(&self.batch, begun + DEADLINE, true);
+                    }
+                    connection.ask(&self.check, begun + DEADLINE, false);
+                }
+                connection.turn(&mut counted);
+            }
+        }
+        let of_the_turn = counted;
+        self.settle();
+        of_the_turn
+    }
+
+    /// Waits until nothing is under way.
+    fn settle(&mut self) {
+        let mut rest = Counted::default();
+        while self.connections.iter().any(|one| !one.under_way.is_empty()) {
+            for connection in &mut self.connections {
+                connection.turn(&mut rest);
+            }
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Clients that are slow, greedy or endless: each is ended or refused in the end, what it
+//! holds until then is bounded, and others are served meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message as _;
+use roster::proto::v1;
+use roster::store::memory::MemoryStore;
+use roster::transport::limits::Limits;
+use roster::transport::probes::Probes;
+use roster::transport::server::Manner;
+use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_types::StatusExt as _;
+
+use crate::harness::{Daemon, Setup, question, reason};
+use crate::program::{Program, get, listen};
+use crate::wire::{Wire, frame, message};
+
+const CHECK: &str = "/roster.v1.AuthorizationService/IsAuthorized";
+const STREAM: &str = "/roster.v1.AuthorizationService/StreamIsAuthorized";
+const BATCH: &str = "/roster.v1.AuthorizationService/BatchIsAuthorized";
+const EXPORT: &str = "/roster.v1.PolicyService/ExportPolicies";
+const LIST: &str = "/roster.v1.MemberService/ListMembers";
+
+/// Short enough for a test, and long enough for whoever means well.
+fn short() -> Limits {
+    Limits {
+        handshake: Duration::from_millis(200),
+        stall: Duration::from_millis(400),
+        idle: Duration::from_millis(800),
+        ..Limits::default()
+    }
+}
+
+struct Limited {
+    daemon: Daemon,
+    metrics: std::net::SocketAddr,
+}
+
+impl Limited {
+    async fn start(limits: Limits) -> Self {
+        let probes = Probes::default();
+        let (_, metrics) = listen(&probes);
+        let setup = Setup {
+            probes,
+            manner: Manner {
+                limits,
+                ..Setup::default().manner
+            },
+            budget: usize::MAX,
+            ..Setup::default()
+        };
+        let daemon = Daemon::start_as(setup, Arc::new(MemoryStore::new())).await;
+        daemon.found("acme", "hypervisor-io").await;
+        Self { daemon, metrics }
+    }
+
+    /// Others are served.
+    async fn serves(&self) {
+        let mut client = v1::authorization_service_client::AuthorizationServiceClient::new(
+            crate::harness::with_key(self.daemon.connect().await),
+        );
+        let answer = client
+            .is_authorized(ask())
+            .await
+            .expect("others are served");
+        assert_eq!(answer.into_inner().decision(), v1::Decision::Allow);
+    }
+
+    /// Waits until that line is among the metrics.
+    async fn counted(&self, line: &str) {
+        let counting = async {
+            loop {
+                let page = get(self.metrics, "/metrics").body;
+                if page
+                    .lines()
+                    .any(|told| told == line || line.ends_with(' ') && at_least_one(told, line))
+                {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let counted = tokio::time::timeout(Duration::from_secs(60), counting).await;
+        assert!(
+            counted.is_ok(),
+            "no {line} in\n{}",
+            get(self.metrics, "/metrics").body
+        );
+    }
+}
+
+/// Whether a line begins so and goes on with a number above nothing.
+fn at_least_one(told: &str, beginning: &str) -> bool {
+    let count = told.strip_prefix(beginning).map(str::parse::<u64>);
+    count.is_some_and(|count| count.is_ok_and(|count| count > 0))
+}
+
+fn ask() -> v1::IsAuthorizedRequest {
+    question("acme", "owner", "InstancesView", "Instance", "vm-1")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_never_begin_are_ended() {
+    let limited = Limited::start(short()).await;
+    let mut silent = Vec::new();
+    for _ in 0..50 {
+        silent.push(Wire::silent(limited.daemon.address).await);
+    }
+    // Of these one has said half of what it should.
+    silent[0].send(b"PRI * HTTP/2.0\r\n").await;
+    limited.serves().await;
+    for wire in &mut silent {
+        wire.only_read().await;
+    }
+    limited
+        .counted("roster_connections_closed_total{cause=\"handshake\"} 50")
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_frame_holds_a_connection_only_so_long() {
+    let limited = Limited::start(short()).await;
+    let mut wire = Wire::begin(limited.daemon.address, 65_535).await;
+    let whole = frame(1, 4, 1, &crate::wire::head(CHECK, &[]));
+    wire.send(&whole[..whole.len() / 2]).await;
+    limited.serves().await;
+    assert!(wire.closed().await, "it is told to go");
+    limited
+        .counted("roster_connections_closed_total{cause=\"idle\"} ")
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_on_which_something_is_under_way_is_not_idle() {
+    let limited = Limited::start(short()).await;
+    let (questions, asked) = tokio::sync::mpsc::channel(1);
+    let asked = tokio_stream::wrappers::ReceiverStream::new(asked);
+    let mut client = limited.daemon.authorization();
+    questions.send(ask()).await.expect("it is open");
+    let answers = client.stream_is_authorized(asked).await;
+    let mut answers = answers.expect("a stream").into_inner();
+    answers.message().await.expect("an answer");
+    // Longer than anything may be silent that has nothing under way: another connection
+    // shows when that time is over.
+    let mut idle = Wire::begin(limited.daemon.address, 65_535).await;
+    idle.closed().await;
+    questions.send(ask()).await.expect("it is open");
+    let answer = answers.message().await.expect("it goes on");
+    assert_eq!(answer.expect("an answer").decision(), v1::Decision::Allow);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_begun_and_never_ended_is_refused() {
+    let limited = Limited::start(short()).await;
+    let mut wire = Wire::begin(limited.daemon.address, 65_535).await;
+    let whole = message(&ask().encode_to_vec());
+    wire.open(1, CHECK, &[]).await;
+    wire.open(3, CHECK, &[]).await;
+    wire.body(3, &whole[..whole.len() - 1], false).await;
+    wire.open(5, LIST, &[]).await;
+    wire.body(5, &[0, 0], false).await;
+    wire.open(7, BATCH, &[]).await;
+    // Of a stream, a message that is begun is owed as well.
+    wire.open(9, STREAM, &[]).await;
+    wire.body(9, &whole[..whole.len() - 1], false).await;
+    limited.serves().await;
+    let mut left = vec![1, 3, 5, 7, 9];
+    while !left.is_empty() {
+        let frame = wire.next().await.expect("each is answered");
+        if frame.is_last() {
+            let text = String::from_utf8_lossy(&frame.payload).into_owned();
+            assert!(!text.is_empty(), "{frame:?}");
+            left.retain(|stream| *stream != frame.stream);
+        }
+    }
+    let late = "grpc_method=\"IsAuthorized\",grpc_code=\"DeadlineExceeded\"} 2";
+    let page = get(limited.metrics, "/metrics").body;
+    assert!(page.contains(late), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_never_taken_ends_its_connection() {
+    let limited = Limited::start(short()).await;
+    // Nothing may be sent of any answer.
+    let mut wire = Wire::begin(limited.daemon.address, 0).await;
+    let list = v1::ListMembersRequest {
+        organization: "acme".to_owned(),
+        ..Default::default()
+    };
+    wire.open(1, LIST, &[]).await;
+    wire.body(1, &message(&list.encode_to_vec()), true).await;
+    limited.serves().await;
+    wire.closed().await;
+    limited
+        .counted("roster_connections_closed_total{cause=\"stalled\"} 1")
+        .await;
+    limited.serves().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_opens_streams_and_never_reads_holds_little_and_not_for_long() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let flags = [
+        "--example",
+        "--stall-seconds",
+        "2",
+        "--serving-threads",
+        "2",
+    ];
+    let program = Program::start(directory.path(), &flags);
+    let resident = || {
+        let page = get(program.metrics, "/metrics").body;
+        let line = page
+            .lines()
+            .find_map(|line| line.strip_prefix("process_resident_memory_bytes "));
+        line.expect("it is told").parse::<u64>().expect("a number")
+    };
+    let before = resident();
+    // Each question is short and each answer long: fewer bytes are sent than the daemon
+    // takes unasked, and hundreds of times as many would come back.
+    let export = v1::ExportPoliciesRequest {
+        organization: "hypervisor-io-example".to_owned(),
+        ..Default::default()
+    };
+    let export = message(&export.encode_to_vec());
+    let key = format!("Bearer {}", program.key);
+    let mut greedy = Vec::new();
+    for _ in 0..4 {
+        let mut wire = Wire::begin(program.address, 0x3fff_ffff).await;
+        let (export, key) = (export.clone(), key.clone());
+        greedy.push(tokio::spawn(async move {
+            for number in 0..500 {
+                let stream = number * 2 + 1;
+                wire.open(stream, EXPORT, &[("authorization", &key)]).await;
+                wire.body(stream, &export, true).await;
+            }
+            wire
+        }));
+    }
+    let mut most = before;
+    let closed = "roster_connections_closed_total{cause=\"stalled\"} 4";
+    for round in 0.. {
+        let page = get(program.metrics, "/metrics").body;
+        most = most.max(resident());
+        if page.lines().any(|line| line == closed) {
+            break;
+        }
+        assert!(round < 6_000, "they are not ended:\n{page}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for task in greedy {
+        task.await.expect("it was only greedy");
+    }
+    let grown = (most - before) / (1024 * 1024);
+    assert!(grown < 500, "{grown} MiB more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_too_many_is_closed_and_the_next_is_taken_when_one_goes() {
+    let limits = Limits {
+        connections: 3,
+        ..Limits::default()
+    };
+    // The harness holds one.
+    let limited = Limited::start(limits).await;
+    let mut first = Wire::begin(limited.daemon.address, 65_535).await;
+    assert!(first.next().await.is_some());
+    let mut second = Wire::begin(limited.daemon.address, 65_535).await;
+    assert!(second.next().await.is_some());
+    let mut third = Wire::begin(limited.daemon.address, 65_535).await;
+    assert!(third.next().await.is_none(), "it is closed");
+    limited
+        .counted("roster_connections_refused_total{cause=\"too_many\"} 1")
+        .await;
+    drop((first, second));
+    let mut next = Wire::begin(limited.daemon.address, 65_535).await;
+    while next.next().await.is_none() {
+        next = Wire::begin(limited.daemon.address, 65_535).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_without_end_are_refused_and_the_connection_goes_on() {
+    let limited = Limited::start(Limits::default()).await;
+    let mut wire = Wire::begin(limited.daemon.address, 65_535).await;
+    let long = "x".repeat(15_900);
+    wire.open(1, CHECK, &[("x-long", &long), ("x-longer", "y")])
+        .await;
+    wire.open(3, CHECK, &[]).await;
+    wire.body(3, &message(&ask().encode_to_vec()), true).await;
+    let refused = wire.last_of(1).await.expect("it is answered");
+    assert!(refused.is_last());
+    // Anything but `:status: 200`, which is one byte of the static table.
+    assert_ne!(refused.payload.first(), Some(&0x88), "{refused:?}");
+    assert!(wire.last_of(3).await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_has_only_so_many_calls_under_way() {
+    let limits = Limits {
+        managed_on_one: 3,
+        ..Limits::default()
+    };
+    let limited = Limited::start(limits).await;
+    let mut health = HealthClient::new(limited.daemon.bare());
+    let mut watching = Vec::new();
+    for _ in 0..3 {
+        let watched = health.watch(HealthCheckRequest::default()).await;
+        watching.push(watched.expect("it may"));
+    }
+    let refused = health.check(HealthCheckRequest::default()).await;
+    let refused = refused.expect_err("one too many");
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert_eq!(reason(&refused), "OVERLOADED");
+    let retry = refused.get_details_retry_info().expect("when to try again");
+    assert!(retry.retry_delay.is_some());
+    limited
+        .counted("roster_calls_refused_total{cause=\"connection_limit\"} 1")
+        .await;
+    // Checks are no such calls, and other connections have their own.
+    assert!(limited.daemon.allows(ask()).await);
+    let mut other = HealthClient::new(limited.daemon.connect().await);
+    other
+        .check(HealthCheckRequest::default())
+        .await
+        .expect("it may");
+    drop(watching);
+    while health.check(HealthCheckRequest::default()).await.is_err() {}
+}
