@@ -61,7 +61,7 @@ impl Application {
         reader.must_be_operator()?;
         self.reach(at_least, reader.patience).await?;
         let store = Arc::clone(&self.store);
-        let condition = blocking(move || store.condition()).await?;
+        let condition = blocking(move || Ok(store.condition())).await?;
         Ok(DaemonStatus {
             started_at: self.started_at,
             head: self.store.head(),

@@ -302,10 +302,6 @@ impl Registry {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
-    fn limit(&self) -> usize {
-        self.limit.load(Ordering::Relaxed)
-    }
-
     /// What all that is in memory weighs, in bytes.
     pub fn weight(&self) -> usize {
         self.total.load(Ordering::Relaxed)
@@ -313,7 +309,7 @@ impl Registry {
 
     /// What it may weigh at most.
     pub fn limit(&self) -> usize {
-        self.limit
+        self.limit.load(Ordering::Relaxed)
     }
 
     /// How many are in memory, or about to be.

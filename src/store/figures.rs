@@ -64,15 +64,17 @@ impl Figures {
     }
 }
 
-/// How a store is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a store is, for those who look after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
-    /// Whether it takes commits.
-    pub takes_commits: bool,
+    /// Why it takes no commits, if it takes none.
+    pub refusal: Option<String>,
     /// Whether it can be read.
     pub can_be_read: bool,
     /// How many commits were handed in and not answered.
     pub under_way: usize,
+    /// What it takes on the disk, in bytes.
+    pub size_bytes: u64,
     /// How many bytes its file system has left, where it has one.
     pub free_bytes: Option<u64>,
     /// Below how many it refuses commits.
@@ -82,19 +84,12 @@ pub struct Condition {
 impl Default for Condition {
     fn default() -> Self {
         Self {
-            takes_commits: true,
+            refusal: None,
             can_be_read: true,
             under_way: 0,
+            size_bytes: 0,
             free_bytes: None,
             minimum_free_bytes: 0,
         }
-    }
-}
-
-impl Condition {
-    /// Whether too little room is left for commits.
-    pub fn is_full(&self) -> bool {
-        self.free_bytes
-            .is_some_and(|free| free < self.minimum_free_bytes)
     }
 }

@@ -16,8 +16,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::record::{EncodeError, Entry, Stored, link};
 use super::{
-    Commit, CommitError, CommitFuture, Condition, EventEntry, Head, HistoryEntry, Idempotency,
-    IdempotencyKey, ReadError, Remembered, SealedCommit, Sequence, Store, admission,
+    Commit, CommitError, CommitFuture, EventEntry, Head, HistoryEntry, Idempotency, IdempotencyKey,
+    ReadError, Remembered, SealedCommit, Sequence, Store, admission,
 };
 use crate::domain::change::RecordChange;
 use crate::domain::identifiers::{
@@ -227,10 +227,6 @@ impl Store for MemoryStore {
             commits.push(commit);
         }
         Ok(commits)
-    }
-
-    fn condition(&self) -> Result<Condition, ReadError> {
-        Ok(Condition::default())
     }
 
     fn verify(&self, after: Head, limit: usize) -> Result<Head, ReadError> {

@@ -56,7 +56,8 @@ use std::sync::Arc;
 use crate::domain::change::{Outcome, RecordChange};
 use crate::domain::identifiers::{OrganizationId, UserId};
 use crate::domain::organization::{Moment, Organization, Version};
-use figures::{Condition, Figures};
+pub use figures::Condition;
+use figures::Figures;
 
 /// A position in the one ordered history; the first commit has 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -222,19 +223,6 @@ pub struct SealedCommit {
     pub answer: Vec<u8>,
 }
 
-/// How a store is, for those who look after it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Condition {
-    /// What it takes on the disk, in bytes.
-    pub size_bytes: u64,
-    /// What is free there, in bytes.
-    pub free_bytes: u64,
-    /// Below how many free bytes no writes are taken.
-    pub minimum_free_bytes: u64,
-    /// Why no writes are taken, if none are.
-    pub refusal: Option<String>,
-}
-
 /// Why a commit was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
@@ -356,9 +344,6 @@ pub trait Store: Send + Sync {
     /// have `bytes`, and at least one if there is one. What they are together with
     /// their answers is all that there is: a store made of it is this one.
     fn sealed(&self, after: Sequence, bytes: usize) -> Result<Vec<SealedCommit>, ReadError>;
-
-    /// How the store is.
-    fn condition(&self) -> Result<Condition, ReadError>;
 
     /// Reads at most `limit` commits after `after` again from where they are kept, and
     /// answers with the last one. Begin with [`Head::default`] and go on with each

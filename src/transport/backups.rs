@@ -63,7 +63,7 @@ pub async fn daemon_status(
         commits: found.head.sequence.0,
         chain,
         store_bytes: condition.size_bytes,
-        free_bytes: condition.free_bytes,
+        free_bytes: condition.free_bytes.unwrap_or_default(),
         minimum_free_bytes: condition.minimum_free_bytes,
         refuses_writes: condition.refusal.is_some(),
         refusal_reason: condition.refusal.unwrap_or_default(),

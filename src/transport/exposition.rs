@@ -282,7 +282,7 @@ impl Page<'_> {
             "Organizations that left memory for want of room",
             figures.evicted,
         )?;
-        let writable = condition.takes_commits && !condition.is_full();
+        let writable = condition.refusal.is_none();
         let numbers = [
             (
                 "roster_revision",

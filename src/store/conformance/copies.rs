@@ -57,5 +57,5 @@ pub fn a_copy_is_the_history_as_it_is_kept<F: Fixture>() {
     assert_eq!(store.sealed(Sequence(0), 0).unwrap(), all[..1]);
     assert!(store.sealed(Sequence(5), 1).unwrap().is_empty());
     assert!(store.sealed(Sequence(u64::MAX), 1).unwrap().is_empty());
-    assert_eq!(store.condition().unwrap().refusal, None);
+    assert_eq!(store.condition().refusal, None);
 }

@@ -63,11 +63,10 @@ use self::apply::Writes;
 use self::history::History;
 use self::journal::Journal;
 pub use self::open::{OpenError, Verification};
-use self::place::{free_bytes, size_of};
 pub use self::restore::{Restoration, RestoreError, commits_of, head_of};
 pub use self::verification::{VerifyError, VerifyReport, verify_and_show, verify_directory};
 use self::writer::{Message, Request, Shared, Writer};
-use super::figures::{Condition, Figures, Ticks};
+use super::figures::{Figures, Ticks};
 use super::record::Stored;
 use super::{
     Commit, CommitError, CommitFuture, Condition, EventEntry, Head, HistoryEntry, IdempotencyKey,
@@ -365,20 +364,6 @@ impl Store for SledStore {
     fn sealed(&self, after: Sequence, bytes: usize) -> Result<Vec<SealedCommit>, ReadError> {
         let end = self.shared.head().sequence;
         self.shared.history.sealed(after, bytes, end)
-    }
-
-    fn condition(&self) -> Result<Condition, ReadError> {
-        let unavailable = |fault: std::io::Error| ReadError::Unavailable(fault.to_string());
-        let shared = &self.shared;
-        let free_bytes = free_bytes(&shared.directory).map_err(unavailable)?;
-        let minimum_free_bytes = shared.minimum_free.load(Ordering::Relaxed);
-        let full = (free_bytes < minimum_free_bytes).then_some(CommitError::Full);
-        Ok(Condition {
-            size_bytes: size_of(&shared.path).map_err(unavailable)?,
-            free_bytes,
-            minimum_free_bytes,
-            refusal: shared.refusal().or(full).map(|refusal| refusal.to_string()),
-        })
     }
 
     fn verify(&self, after: Head, limit: usize) -> Result<Head, ReadError> {

@@ -26,7 +26,7 @@ use super::history::History;
 use super::journal::{AppendError, Appended, Journal};
 use super::keys::AnswerDigest;
 use super::marks::{CommitPlace, Wake};
-use super::place::free_bytes;
+use super::place::{free_bytes, size_of};
 use super::state::State;
 use crate::domain::identifiers::OrganizationId;
 use crate::domain::organization::{Moment, Version};
@@ -164,12 +164,18 @@ impl Shared {
 
     /// How the store is.
     pub fn condition(&self) -> Condition {
+        let free_bytes = free_bytes(&self.directory).ok();
+        let minimum_free_bytes = self.minimum_free.load(Ordering::Relaxed);
+        let is_full = free_bytes.is_some_and(|free| free < minimum_free_bytes);
+        let full = is_full.then_some(CommitError::Full);
         Condition {
-            takes_commits: self.closed.get().is_none(),
+            refusal: self.refusal().or(full).map(|refusal| refusal.to_string()),
             can_be_read: self.stale.get().is_none(),
             under_way: self.under_way.load(Ordering::Relaxed),
-            free_bytes: free_bytes(&self.directory).ok(),
-            minimum_free_bytes: self.minimum_free.load(Ordering::Relaxed),
+            // What is being moved while it is counted counts next time.
+            size_bytes: size_of(&self.path).unwrap_or_default(),
+            free_bytes,
+            minimum_free_bytes,
         }
     }
 
