@@ -28,6 +28,7 @@ mod faults;
     reason = "the suite's processes are asked for more than these"
 )]
 mod program;
+mod readme;
 #[path = "../suite/process/storm.rs"]
 mod storm;
 mod torture;
