@@ -3,7 +3,7 @@
 //! A crash between two steps of the write path is a matter of microseconds, which no
 //! random kill hits often. So the steps say where they are, and a test says at which of
 //! them the process is to end. Builds without debug assertions, as are all that are
-//! released, hold none of it: there [`arm`] does nothing and [`reach`] is empty.
+//! released, hold none of it: there [`arm`] does nothing and `reach` is empty.
 //!
 //! Nothing here reads the environment; the program hands in what a test has set.
 

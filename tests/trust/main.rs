@@ -37,6 +37,7 @@ mod metrics;
     reason = "the suite's processes are asked for more than these"
 )]
 mod program;
+mod readme;
 #[path = "../suite/process/storm.rs"]
 mod storm;
 mod torture;

@@ -12,31 +12,28 @@ const KILLS: u64 = 560;
 /// How often it is told how far it has come.
 const TOLD_EVERY: u64 = 50;
 
+/// The median and the longest.
+fn spread(times: &[Duration]) -> String {
+    let mut times = times.to_vec();
+    times.sort();
+    let median = times.get(times.len() / 2).copied().unwrap_or_default();
+    let longest = times.last().copied().unwrap_or_default();
+    format!("median {median:.0?}, longest {longest:.0?}")
+}
+
 fn figures(storm: &Storm) -> String {
-    let mut starts = storm.starts.clone();
-    starts.sort();
-    let at = |part: usize| {
-        starts
-            .get(starts.len() * part / 100)
-            .copied()
-            .unwrap_or_default()
-    };
-    let slow = starts
-        .iter()
-        .filter(|start| **start >= Duration::from_secs(1))
-        .count();
+    let slow = |start: &&Duration| **start >= Duration::from_secs(1);
     format!(
-        "seed {}: {} kills while serving, {} while starting, {} changes acknowledged and \
-         found again; starts: median {:?}, 99 in 100 below {:?}, longest {:?}, {slow} of {} \
-         took a second or more",
+        "seed {}: {} kills while serving, {} while starting; {} changes acknowledged and \
+         found again; {} starts: {}, {} of a second or more; processor time: {}",
         storm.seed,
         storm.killed,
         storm.killed_early,
         storm.acknowledged,
-        at(50),
-        at(99),
-        starts.last().copied().unwrap_or_default(),
-        starts.len(),
+        storm.starts.len(),
+        spread(&storm.starts),
+        storm.starts.iter().filter(slow).count(),
+        spread(&storm.worked),
     )
 }
 

@@ -84,6 +84,16 @@ impl Process {
         }
     }
 
+    /// What it took of the processor so far, where the system tells.
+    pub fn worked(&self) -> Option<Duration> {
+        let told = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
+        let after_name = told.rsplit(')').next()?;
+        let mut numbers = after_name.split_whitespace().skip(11);
+        let mut ticks = || numbers.next()?.parse::<u64>().ok();
+        // In hundredths of a second.
+        Some(Duration::from_millis(10 * (ticks()? + ticks()?)))
+    }
+
     /// SIGKILL: nothing of the program runs any more.
     pub fn kill(&mut self) {
         self.child.kill().expect("the program can be killed");

@@ -50,6 +50,8 @@ pub struct Storm {
     pub acknowledged: usize,
     /// How long each start took, from the program's start until it listens.
     pub starts: Vec<Duration>,
+    /// What each start took of the processor, whatever else the machine was doing.
+    pub worked: Vec<Duration>,
 }
 
 impl Storm {
@@ -141,6 +143,7 @@ impl Storm {
         let begun = Instant::now();
         let daemon = Daemon::start(directory);
         self.starts.push(begun.elapsed());
+        self.worked.extend(daemon.process.worked());
         daemon
     }
 }
