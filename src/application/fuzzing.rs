@@ -54,11 +54,13 @@ pub fn secrets(bytes: &[u8]) {
         drop(OrganizationId::new(organization.as_str()));
         assert!(text.is_ascii() && token.len() <= text.len());
     }
-    let (organization, token) = text.split_at(text.floor_char_boundary(text.len() / 2));
+    let half = text.chars().count() / 2;
+    let organization: String = text.chars().take(half).collect();
+    let token: String = text.chars().skip(half).collect();
     if organization.len() <= usize::from(u8::MAX) && token.len() <= 128 {
         let world = StillWorld::default();
-        let drawn = Secret::draw(&world, TokenKind::Member, organization, token);
-        let named = Some((organization.to_owned(), token.to_owned()));
+        let drawn = Secret::draw(&world, TokenKind::Member, &organization, &token);
+        let named = Some((organization.clone(), token.clone()));
         // One that is too long to be read back would be no secret at all.
         if let Some(located) = drawn.locator() {
             assert_eq!(Some(located), named);
