@@ -26,11 +26,27 @@ enum KeysError {
     #[error(transparent)]
     Call(#[from] CallError),
     /// It refuses.
-    #[error("{}", .0.message())]
-    Refused(#[from] Box<tonic::Status>),
+    #[error("{0}")]
+    Refused(String),
 }
 
 type Client = OperatorServiceClient<Connection>;
+
+/// What the daemon says, or what became of the connection.
+fn refused(status: tonic::Status) -> KeysError {
+    let said = match status.message() {
+        "" => status.code().to_string(),
+        said => said.to_owned(),
+    };
+    let causes = std::error::Error::source(&status).map(told);
+    KeysError::Refused(
+        [Some(said), causes]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(": "),
+    )
+}
 
 /// Does what the command says.
 pub fn run(command: &KeysCommand) -> ExitCode {
@@ -88,7 +104,7 @@ async fn create(client: &mut Client, asked: &CreateKey) -> Result<(Value, String
         expire_time: end.map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }),
         ..Default::default()
     };
-    let created = client.create_caller_key(request).await.map_err(Box::new)?;
+    let created = client.create_caller_key(request).await.map_err(refused)?;
     let created = created.into_inner();
     let key = created.key.unwrap_or_default();
     Ok(with_secret(&key, &created.revision, &created.secret))
@@ -104,7 +120,7 @@ async fn rotate(client: &mut Client, asked: &RotateKey) -> Result<(Value, String
         overlap,
         ..Default::default()
     };
-    let rotated = client.rotate_caller_key(request).await.map_err(Box::new)?;
+    let rotated = client.rotate_caller_key(request).await.map_err(refused)?;
     let rotated = rotated.into_inner();
     let key = rotated.key.unwrap_or_default();
     Ok(with_secret(&key, &rotated.revision, &rotated.secret))
@@ -115,7 +131,7 @@ async fn revoke(client: &mut Client, key: &str) -> Result<(Value, String), KeysE
         key: key.to_owned(),
         ..Default::default()
     };
-    let revoked = client.revoke_caller_key(request).await.map_err(Box::new)?;
+    let revoked = client.revoke_caller_key(request).await.map_err(refused)?;
     let revoked = revoked.into_inner();
     let key = revoked.key.unwrap_or_default();
     let answer = json!({ "key": in_json(&key), "revision": revoked.revision });
@@ -131,7 +147,7 @@ async fn list(client: &mut Client) -> Result<(Value, String), KeysError> {
             page_token,
             ..Default::default()
         };
-        let page = client.list_caller_keys(request).await.map_err(Box::new)?;
+        let page = client.list_caller_keys(request).await.map_err(refused)?;
         let page = page.into_inner();
         keys.extend(page.keys);
         page_token = page.next_page_token;

@@ -278,7 +278,7 @@ fn milliseconds(seconds: f64) -> Option<i64> {
     const MOST: f64 = 253_402_300_799.0;
     (0.0..=MOST)
         .contains(&seconds)
-        .then(|| (seconds * 1_000.0) as i64)
+        .then_some((seconds * 1_000.0) as i64)
 }
 
 #[cfg(test)]

@@ -178,7 +178,11 @@ fn shown(key: &CallerKey, now: Moment) -> v1::CallerKey {
     });
     let bounds = key.bounds.iter().flat_map(|bounds| bounds.iter());
     let newest = key.secrets.last();
-    let overlap = key.secrets.iter().find_map(|secret| secret.ends_at);
+    // Of a key that ended no secret works.
+    let overlap = match key.revoked {
+        None => key.secrets.iter().find_map(|secret| secret.ends_at),
+        Some(_) => None,
+    };
     let (revoked_at, revoked_by) = key.revoked.clone().unzip();
     v1::CallerKey {
         id: key.id.clone(),

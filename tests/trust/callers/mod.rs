@@ -1,5 +1,6 @@
 //! Who may call what, and how long.
 
+mod admission;
 mod credentials;
 mod keys;
 mod process;
