@@ -26,7 +26,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use prost::Message as _;
 use roster::app;
 use roster::application::{Application, Links};
 use roster::proto::v1;

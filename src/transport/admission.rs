@@ -86,10 +86,10 @@ impl Admission {
     }
 
     /// Lets in a batch, whose answer is made as a whole.
-    pub fn batch(&self, here: &OnConnection) -> Result<Admitted, Response<Answer>> {
+    pub fn batch(&self, here: &OnConnection) -> Result<Admitted, Box<Response<Answer>>> {
         let places = || Arc::new(Semaphore::new(MAX_BATCHES));
         match place(here.batches.get_or_init(places)) {
-            None => Err(self.refuse(Shed::Connection, TOO_MUCH_HERE)),
+            None => Err(Box::new(self.refuse(Shed::Connection, TOO_MUCH_HERE))),
             batch => Ok(Admitted {
                 _places: [batch, None, None],
             }),
@@ -105,12 +105,12 @@ impl Admission {
         changes: Option<bool>,
         watched: &Watched,
         here: &OnConnection,
-    ) -> Result<Admitted, Response<Answer>> {
+    ) -> Result<Admitted, Box<Response<Answer>>> {
         let on_one = self.limits.managed_on_one;
         let here = here.calls.get_or_init(|| Arc::new(Semaphore::new(on_one)));
         let here = place(here).filter(|_| !watched.is_full());
         let Some(here) = here else {
-            return Err(self.refuse(Shed::Connection, TOO_MUCH_HERE));
+            return Err(Box::new(self.refuse(Shed::Connection, TOO_MUCH_HERE)));
         };
         let Some(changes) = changes else {
             return Ok(Admitted {
@@ -118,19 +118,17 @@ impl Admission {
             });
         };
         if self.is_late(pace, deadline) {
-            return Err(self.refuse(Shed::Lag, OVERLOADED));
+            return Err(Box::new(self.refuse(Shed::Lag, OVERLOADED)));
         }
-        let change = match changes {
-            true => {
-                Some(place(&self.changes).ok_or_else(|| self.refuse(Shed::Writes, OVERLOADED))?)
-            }
-            false => None,
-        };
+        let change = changes.then(|| place(&self.changes));
+        if matches!(change, Some(None)) {
+            return Err(Box::new(self.refuse(Shed::Writes, OVERLOADED)));
+        }
         let Some(managed) = place(&self.managed) else {
-            return Err(self.refuse(Shed::Managed, OVERLOADED));
+            return Err(Box::new(self.refuse(Shed::Managed, OVERLOADED)));
         };
         Ok(Admitted {
-            _places: [Some(here), change, Some(managed)],
+            _places: [Some(here), change.flatten(), Some(managed)],
         })
     }
 

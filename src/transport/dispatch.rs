@@ -23,6 +23,7 @@ use super::health::Readiness;
 use super::hot::unary::{Received, Replayed, content, receive, respond};
 use super::hot::{batch, decide, stream};
 use super::patience::Patient;
+use super::server::Manner;
 use super::serving::{Handler, Session};
 use super::{from_proto, status, traced};
 use crate::application::Application;
@@ -58,7 +59,7 @@ struct Parts {
 
 impl Dispatch {
     /// Answers checks by `checks`, sooner where that is possible, and all else elsewhere.
-    /// Calls are counted in `calls`, and `admission` says which are let in.
+    /// Calls are counted in `calls`, and let in as `manner` says.
     pub fn new(
         application: Arc<Application>,
         authenticator: Authenticator,
@@ -66,9 +67,9 @@ impl Dispatch {
         elsewhere: Elsewhere,
         readiness: watch::Receiver<Readiness>,
         calls: Arc<Calls>,
-        admission: Admission,
-        is_traced: bool,
+        manner: &Manner,
     ) -> Self {
+        let admission = Admission::new(manner.limits, Arc::clone(&calls));
         Self(Arc::new(Parts {
             application,
             authenticator,
@@ -77,7 +78,7 @@ impl Dispatch {
             readiness,
             calls,
             admission,
-            is_traced,
+            is_traced: manner.is_traced,
         }))
     }
 }
@@ -223,7 +224,7 @@ impl Connection {
                 let counts = self.counting();
                 let _admitted = match self.parts.admission.batch(&self.managed) {
                     Ok(admitted) => admitted,
-                    Err(refused) => return refused,
+                    Err(refused) => return *refused,
                 };
                 let request = request.map(|body| Patient::new(body, stall, false));
                 in_time(request, |request| {
@@ -307,7 +308,7 @@ impl Connection {
         let admitted = admission.manage(pace, deadline, changes, watched, &self.managed);
         let admitted = match admitted {
             Ok(admitted) => admitted,
-            Err(refused) => return refused,
+            Err(refused) => return *refused,
         };
         let stall = parts.admission.limits().stall;
         let is_stream = method.is_some_and(|method| method.kind != "unary");
