@@ -1,9 +1,10 @@
 //! What is refused, so that the rest is answered in time.
 //!
-//! An ordinary check is answered even when the thread is late: refusing it would take
-//! almost as long as answering it, and would help nobody. What bounds how many of them
-//! wait are the streams of a connection and the connections themselves; the client's own
-//! queue holds the rest. So what is refused is what costs more than a refusal:
+//! An ordinary check is answered even when the thread is late, unless it has a deadline
+//! that will have passed: refusing it takes almost as long as answering it, and gives room
+//! to nobody. What bounds how many of them wait are the streams of a connection and the
+//! connections themselves; the client's own queue holds the rest. So what is refused is
+//! what costs more than a refusal:
 //!
 //! - a call whose deadline will have passed when it gets its turn;
 //! - while a serving thread is overloaded ([`Pace`]), everything but ordinary checks,
@@ -83,6 +84,17 @@ impl Admission {
         }
         self.is_late(pace, deadline)
             .then(|| self.refuse(Shed::Lag, OVERLOADED))
+    }
+
+    /// The answer to an ordinary check that would be answered too late to be of use, if
+    /// the thread is overloaded.
+    pub fn ordinary(
+        &self,
+        pace: &Pace,
+        deadline: impl FnOnce() -> Option<Duration>,
+    ) -> Option<Response<Answer>> {
+        let is_late = pace.is_overloaded() && deadline().is_some_and(|left| left < pace.lag());
+        is_late.then(|| self.refuse(Shed::Lag, OVERLOADED))
     }
 
     /// Lets in a batch, whose answer is made as a whole.
@@ -169,5 +181,24 @@ mod tests {
         assert_eq!(calls.shed_for(Shed::Lag), 1);
         pace.round(Duration::ZERO, 2, admission.limits().lag);
         assert!(admission.check(&pace, deadline(1), &watched).is_none());
+    }
+
+    #[test]
+    fn an_ordinary_check_is_refused_only_while_it_would_be_late_for_sure() {
+        let admission = Admission::new(Limits::default(), Arc::default());
+        let pace = Pace::default();
+        let (late, target) = (Duration::from_millis(60), admission.limits().lag);
+        let refused = |ms: Option<u64>| {
+            let deadline = || ms.map(Duration::from_millis);
+            admission.ordinary(&pace, deadline).is_some()
+        };
+        pace.round(late, 1, target);
+        assert!(!refused(Some(1)), "once is no overload");
+        pace.round(late, 1_000_000_000, target);
+        assert!(refused(Some(59)));
+        assert!(!refused(Some(61)));
+        assert!(!refused(None));
+        pace.round(Duration::ZERO, 1_000_000_001, target);
+        assert!(!refused(Some(1)), "it recovers at once");
     }
 }

@@ -160,6 +160,12 @@ impl Connection {
     /// on the heap, so that the future of every check is no larger than an ordinary one's.
     async fn check(&self, request: Request<Incoming>) -> Response<Answer> {
         let asked = self.counts.check();
+        let admission = &self.parts.admission;
+        let refused = admission.ordinary(&self.counts.pace, || deadline(request.headers()));
+        if let Some(refused) = refused {
+            asked.refused();
+            return refused;
+        }
         let (head, body) = request.into_parts();
         let stall = self.parts.admission.limits().stall;
         let received = within(stall, &head.headers, receive(body)).await;
