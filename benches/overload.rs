@@ -26,7 +26,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use prost::Message as _;
 use roster::app;
 use roster::application::{Application, Links};
 use roster::proto::v1;
@@ -41,7 +40,7 @@ const KEY: &str =
 /// How many connections the client has.
 const CONNECTIONS: usize = 16;
 /// How many requests the daemon allows at a time on each.
-const STREAMS: usize = 1_000;
+const STREAMS: usize = 250;
 /// How many are under way on each when the peak rate is measured.
 const AT_PEAK: usize = 64;
 const DEADLINE: Duration = Duration::from_millis(500);
@@ -309,13 +308,11 @@ impl Connection {
                         asked.has_message = true;
                     }
                 }
-                (1, flags) if flags & 1 != 0 => {
-                    let asked = self.under_way.remove(&stream).expect("it was asked");
-                    counted.take(&asked, now);
-                }
-                (3, _) => {
-                    let asked = self.under_way.remove(&stream).expect("it was asked");
-                    counted.take(&asked, now);
+                // A refusal may be followed by a reset, as its request is not read.
+                (1, 1 | 5) | (3, _) => {
+                    if let Some(asked) = self.under_way.remove(&stream) {
+                        counted.take(&asked, now);
+                    }
                 }
                 (7, _) => panic!("the daemon told a connection to go"),
                 _ => {}

@@ -161,8 +161,8 @@ async fn serve() -> Option<Served> {
     let address = listener.local_addr().ok()?;
     let (stop, stopped) = oneshot::channel::<()>();
     let manner = Manner {
-        threads: 1,
         drain: Duration::ZERO,
+        ..Manner::default()
     };
     tokio::spawn(server::serve(
         Listeners::new(listener, None),

@@ -1,9 +1,10 @@
 //! What is refused, so that the rest is answered in time.
 //!
-//! An ordinary check is answered even when the thread is late: refusing it would take
-//! almost as long as answering it, and would help nobody. What bounds how many of them
-//! wait are the streams of a connection and the connections themselves; the client's own
-//! queue holds the rest. So what is refused is what costs more than a refusal:
+//! An ordinary check is answered even when the thread is late, unless it has a deadline
+//! that will have passed: refusing it takes almost as long as answering it, and gives room
+//! to nobody. What bounds how many of them wait are the streams of a connection and the
+//! connections themselves; the client's own queue holds the rest. So what is refused is
+//! what costs more than a refusal:
 //!
 //! - a call whose deadline will have passed when it gets its turn;
 //! - while a serving thread is overloaded ([`Pace`]), everything but ordinary checks,
@@ -85,11 +86,22 @@ impl Admission {
             .then(|| self.refuse(Shed::Lag, OVERLOADED))
     }
 
+    /// The answer to an ordinary check that would be answered too late to be of use, if
+    /// the thread is overloaded.
+    pub fn ordinary(
+        &self,
+        pace: &Pace,
+        deadline: impl FnOnce() -> Option<Duration>,
+    ) -> Option<Response<Answer>> {
+        let is_late = pace.is_overloaded() && deadline().is_some_and(|left| left < pace.lag());
+        is_late.then(|| self.refuse(Shed::Lag, OVERLOADED))
+    }
+
     /// Lets in a batch, whose answer is made as a whole.
-    pub fn batch(&self, here: &OnConnection) -> Result<Admitted, Response<Answer>> {
+    pub fn batch(&self, here: &OnConnection) -> Result<Admitted, Box<Response<Answer>>> {
         let places = || Arc::new(Semaphore::new(MAX_BATCHES));
         match place(here.batches.get_or_init(places)) {
-            None => Err(self.refuse(Shed::Connection, TOO_MUCH_HERE)),
+            None => Err(Box::new(self.refuse(Shed::Connection, TOO_MUCH_HERE))),
             batch => Ok(Admitted {
                 _places: [batch, None, None],
             }),
@@ -105,12 +117,12 @@ impl Admission {
         changes: Option<bool>,
         watched: &Watched,
         here: &OnConnection,
-    ) -> Result<Admitted, Response<Answer>> {
+    ) -> Result<Admitted, Box<Response<Answer>>> {
         let on_one = self.limits.managed_on_one;
         let here = here.calls.get_or_init(|| Arc::new(Semaphore::new(on_one)));
         let here = place(here).filter(|_| !watched.is_full());
         let Some(here) = here else {
-            return Err(self.refuse(Shed::Connection, TOO_MUCH_HERE));
+            return Err(Box::new(self.refuse(Shed::Connection, TOO_MUCH_HERE)));
         };
         let Some(changes) = changes else {
             return Ok(Admitted {
@@ -118,19 +130,17 @@ impl Admission {
             });
         };
         if self.is_late(pace, deadline) {
-            return Err(self.refuse(Shed::Lag, OVERLOADED));
+            return Err(Box::new(self.refuse(Shed::Lag, OVERLOADED)));
         }
-        let change = match changes {
-            true => {
-                Some(place(&self.changes).ok_or_else(|| self.refuse(Shed::Writes, OVERLOADED))?)
-            }
-            false => None,
-        };
+        let change = changes.then(|| place(&self.changes));
+        if matches!(change, Some(None)) {
+            return Err(Box::new(self.refuse(Shed::Writes, OVERLOADED)));
+        }
         let Some(managed) = place(&self.managed) else {
-            return Err(self.refuse(Shed::Managed, OVERLOADED));
+            return Err(Box::new(self.refuse(Shed::Managed, OVERLOADED)));
         };
         Ok(Admitted {
-            _places: [Some(here), change, Some(managed)],
+            _places: [Some(here), change.flatten(), Some(managed)],
         })
     }
 
@@ -171,5 +181,24 @@ mod tests {
         assert_eq!(calls.shed_for(Shed::Lag), 1);
         pace.round(Duration::ZERO, 2, admission.limits().lag);
         assert!(admission.check(&pace, deadline(1), &watched).is_none());
+    }
+
+    #[test]
+    fn an_ordinary_check_is_refused_only_while_it_would_be_late_for_sure() {
+        let admission = Admission::new(Limits::default(), Arc::default());
+        let pace = Pace::default();
+        let (late, target) = (Duration::from_millis(60), admission.limits().lag);
+        let refused = |ms: Option<u64>| {
+            let deadline = || ms.map(Duration::from_millis);
+            admission.ordinary(&pace, deadline).is_some()
+        };
+        pace.round(late, 1, target);
+        assert!(!refused(Some(1)), "once is no overload");
+        pace.round(late, 1_000_000_000, target);
+        assert!(refused(Some(59)));
+        assert!(!refused(Some(61)));
+        assert!(!refused(None));
+        pace.round(Duration::ZERO, 1_000_000_001, target);
+        assert!(!refused(Some(1)), "it recovers at once");
     }
 }

@@ -90,6 +90,8 @@ pub struct ThreadCounts {
     checks: Count,
     /// Those whose caller went away before there was an answer.
     checks_left: Count,
+    /// Those that were refused for load.
+    checks_refused: Count,
     check_seconds: Histogram,
     /// What was decided at once.
     pub decisions: Decisions,
@@ -119,6 +121,7 @@ impl ThreadCounts {
         Self {
             checks: Count::default(),
             checks_left: Count::default(),
+            checks_refused: Count::default(),
             check_seconds: Histogram::of(&TIMES),
             decisions: Decisions::default(),
             opened: Count::default(),
@@ -180,6 +183,12 @@ impl OrdinaryCheck<'_> {
             let took = world::ticks().saturating_sub(self.began);
             self.counts.check_seconds.observe_as(took, MEASURED_OF);
         }
+    }
+
+    /// It is refused for load.
+    pub fn refused(mut self) {
+        self.is_over = true;
+        self.counts.checks_refused.bump();
     }
 
     /// It is none that is answered at once: it goes on as any other call, which is
@@ -433,9 +442,10 @@ impl Calls {
                 }
                 if Place(place) == checks {
                     let decided = thread.decisions.of(Deciding::One);
-                    let [ok, cancelled, ..] = &mut tally.codes;
+                    let [ok, cancelled, _, _, _, _, _, _, refused, ..] = &mut tally.codes;
                     *ok += decided.allowed.get() + decided.denied.get();
                     *cancelled += thread.checks_left.get();
+                    *refused += thread.checks_refused.get();
                     tally.seconds.merge(thread.check_seconds.read());
                     tally.started += thread.checks.get();
                 }
@@ -465,6 +475,7 @@ mod tests {
                     here.check().decided(true);
                     here.check().decided(false);
                     drop(here.check());
+                    here.check().refused();
                     here.check().goes_on();
                     here.end(
                         calls.place("/roster.v1.AuthorizationService/IsAuthorized"),
@@ -486,7 +497,8 @@ mod tests {
             found.map(|(_, tally)| tally).expect("called")
         };
         let checks = of("IsAuthorized");
-        assert_eq!(checks.started, 12);
+        assert_eq!(checks.started, 15);
+        assert_eq!(checks.codes[Code::ResourceExhausted as usize], 3);
         assert_eq!(checks.codes[Code::Ok as usize], 6);
         assert_eq!(checks.codes[Code::Cancelled as usize], 3);
         assert_eq!(checks.codes[Code::NotFound as usize], 3);

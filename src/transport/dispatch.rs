@@ -24,6 +24,7 @@ use super::hot::unary::{Received, Replayed, content, receive, respond};
 use super::hot::{batch, decide, stream};
 use super::identities::Peer;
 use super::patience::Patient;
+use super::server::Manner;
 use super::serving::{Handler, Session};
 use super::{from_proto, status, traced};
 use crate::application::Application;
@@ -59,7 +60,7 @@ struct Parts {
 
 impl Dispatch {
     /// Answers checks by `checks`, sooner where that is possible, and all else elsewhere.
-    /// Calls are counted in `calls`, and `admission` says which are let in.
+    /// Calls are counted in `calls`, and let in as `manner` says.
     pub fn new(
         application: Arc<Application>,
         authenticator: Authenticator,
@@ -67,10 +68,10 @@ impl Dispatch {
         elsewhere: Elsewhere,
         readiness: watch::Receiver<Readiness>,
         calls: Arc<Calls>,
-        admission: Admission,
-        is_traced: bool,
+        manner: &Manner,
     ) -> Self {
         let gate = Gate::new(authenticator, Arc::clone(&application));
+        let admission = Admission::new(manner.limits, Arc::clone(&calls));
         Self(Arc::new(Parts {
             application,
             gate: Arc::new(gate),
@@ -79,7 +80,7 @@ impl Dispatch {
             readiness,
             calls,
             admission,
-            is_traced,
+            is_traced: manner.is_traced,
         }))
     }
 }
@@ -183,6 +184,12 @@ impl Connection {
     /// on the heap, so that the future of every check is no larger than an ordinary one's.
     async fn check(&self, request: Request<Incoming>, known: Known) -> Response<Answer> {
         let asked = self.counts.check();
+        let admission = &self.parts.admission;
+        let refused = admission.ordinary(&self.counts.pace, || deadline(request.headers()));
+        if let Some(refused) = refused {
+            asked.refused();
+            return refused;
+        }
         let (head, body) = request.into_parts();
         let stall = self.parts.admission.limits().stall;
         let received = within(stall, &head.headers, receive(body)).await;
@@ -258,7 +265,7 @@ impl Connection {
                 let counts = self.counting();
                 let _admitted = match self.parts.admission.batch(&self.managed) {
                     Ok(admitted) => admitted,
-                    Err(refused) => return refused,
+                    Err(refused) => return *refused,
                 };
                 let request = request.map(|body| Patient::new(body, stall, false));
                 in_time(request, |request| {
@@ -379,7 +386,7 @@ impl Connection {
         let admitted = admission.manage(pace, deadline, changes, watched, &self.managed);
         let admitted = match admitted {
             Ok(admitted) => admitted,
-            Err(refused) => return refused,
+            Err(refused) => return *refused,
         };
         let stall = parts.admission.limits().stall;
         let is_stream = method.is_some_and(|method| method.kind != "unary");

@@ -9,8 +9,9 @@ use std::time::Duration;
 pub const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 /// The most bytes of all headers of a request.
 pub const MAX_HEADER_BYTES: u32 = 16 * 1024;
-/// The most requests at a time on one connection.
-pub const MAX_STREAMS: u32 = 1_024;
+/// The most requests at a time on one connection. They wait for each other, so it is also
+/// what bounds how late the last of them is answered.
+pub const MAX_STREAMS: u32 = 256;
 /// How many bytes may be on their way to the daemon for one request, before they are read.
 pub const STREAM_WINDOW: u32 = 1024 * 1024;
 /// The same for all requests of a connection together.

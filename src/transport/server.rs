@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::admission::Admission;
 use super::authorization_service::AuthorizationRpc;
 use super::caller::Authenticator;
 use super::calls::Calls;
@@ -104,8 +103,7 @@ pub async fn serve_through<H: Handler>(
         elsewhere,
         observed,
         Arc::clone(&calls),
-        Admission::new(manner.limits, Arc::clone(&calls)),
-        manner.is_traced,
+        &manner,
     ));
     let threads = Threads::start(manner.threads, &handler, manner.limits, &calls);
     let threads = threads.map_err(ServeError::Threads)?;

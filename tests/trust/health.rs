@@ -17,7 +17,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::harness::{Daemon, Setup, question, with_key};
-use crate::program::{Program, ask, get, listen};
+use crate::probed::{Program, ask, get, listen};
 
 async fn connect(address: std::net::SocketAddr) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");

@@ -11,7 +11,7 @@ use roster::proto::v1;
 use roster::store::memory::MemoryStore;
 use roster::store::{
     Commit, CommitFuture, EventEntry, Head, HistoryEntry, IdempotencyKey, ReadError, Remembered,
-    Sequence, Store,
+    SealedCommit, Sequence, Store,
 };
 use roster::transport::limits::Limits;
 use roster::transport::probes::Probes;
@@ -23,7 +23,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
 
 use crate::harness::{Daemon, Setup, question, reason};
-use crate::program::{get, listen};
+use crate::probed::{get, listen};
 
 /// A store whose disk is stuck while a test says so.
 struct Stuck {
@@ -99,6 +99,10 @@ impl Store for Stuck {
 
     fn history(&self, after: Sequence, limit: usize) -> Result<Vec<HistoryEntry>, ReadError> {
         self.inner.history(after, limit)
+    }
+
+    fn sealed(&self, after: Sequence, bytes: usize) -> Result<Vec<SealedCommit>, ReadError> {
+        self.inner.sealed(after, bytes)
     }
 
     fn verify(&self, after: Head, limit: usize) -> Result<Head, ReadError> {

@@ -9,7 +9,7 @@ use tonic::Request;
 use tonic::transport::Endpoint;
 
 use crate::harness::question;
-use crate::program::Program;
+use crate::probed::Program;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_managed_call_is_one_line_with_its_request_id_and_nothing_personal() {

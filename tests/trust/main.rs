@@ -31,6 +31,7 @@ mod limits;
 mod load;
 mod logs;
 mod metrics;
+mod probed;
 #[path = "../suite/process/program.rs"]
 #[expect(
     dead_code,

@@ -11,7 +11,7 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Endpoint;
 
 use crate::harness::{Daemon, Setup, question, with_key};
-use crate::program::{Program, get, listen};
+use crate::probed::{Program, get, listen};
 
 /// A page of metrics, taken apart.
 struct Page {

@@ -17,7 +17,7 @@ use tonic::transport::{Endpoint, Server};
 use tonic::{Request, Response, Status};
 
 use crate::harness::question;
-use crate::program::Program;
+use crate::probed::Program;
 
 /// Keeps what it gets.
 #[derive(Clone, Default)]

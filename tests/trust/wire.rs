@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::harness::KEY;
 
@@ -109,7 +109,10 @@ pub fn message(bytes: &[u8]) -> Vec<u8> {
 impl Wire {
     /// Connects and says nothing.
     pub async fn silent(address: SocketAddr) -> Self {
-        Self(TcpStream::connect(address).await.expect("it listens"))
+        let socket = TcpSocket::new_v4().expect("a socket");
+        // So that a client that does not read is noticed soon.
+        socket.set_recv_buffer_size(4_096).expect("a small buffer");
+        Self(socket.connect(address).await.expect("it listens"))
     }
 
     /// Connects and begins; answers may hold so many bytes each, and any number together.

@@ -241,8 +241,8 @@ impl Stage {
             let authenticator = Authenticator::new(KEY).with_identities(Arc::clone(&identities));
             let (application, mut stopped) = (Arc::clone(&application), stopped.clone());
             let manner = Manner {
-                threads: 1,
                 drain: Duration::from_secs(5),
+                ..Manner::default()
             };
             tokio::spawn(async move {
                 let stop = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
