@@ -84,7 +84,7 @@ fn edit(bytes: &[u8]) {
     let read = Leaf::decode(&[], &written);
     assert!(read.is_ok_and(|read| read == leaf), "a leaf changed");
     if leaf.is_overfull() {
-        let upper = leaf.split(bytes.len() % 2 == 0);
+        let upper = leaf.split(bytes.len().is_multiple_of(2));
         assert_eq!(leaf.entries().len() + upper.entries().len(), count);
         assert!(!leaf.entries().is_empty() && !upper.entries().is_empty());
         leaf.append(upper);
