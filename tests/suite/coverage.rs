@@ -615,7 +615,7 @@ impl Store for FailingStore {
         self.sound.sealed(after, bytes)
     }
 
-    fn condition(&self) -> Result<Condition, ReadError> {
+    fn condition(&self) -> Condition {
         self.sound.condition()
     }
 }

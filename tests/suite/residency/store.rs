@@ -201,7 +201,7 @@ impl Store for WatchedStore {
         self.read().sealed(after, bytes)
     }
 
-    fn condition(&self) -> Result<Condition, ReadError> {
+    fn condition(&self) -> Condition {
         self.read().condition()
     }
 

@@ -10,7 +10,7 @@ use prost::bytes::Bytes;
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 use roster::proto::v1;
-use roster::transport::server::MAX_REQUEST_BYTES;
+use roster::transport::limits::MAX_REQUEST_BYTES;
 use tonic::{Request, Status};
 
 use super::{Pieces, framed, send, told};
