@@ -6,6 +6,7 @@
 //! workspace in `fuzz/`, which runs them for as long as one likes. A target lives in
 //! the layer whose inside it needs; this file only gathers them.
 
+mod exports;
 mod growing;
 mod requests;
 #[cfg(test)]
@@ -16,6 +17,7 @@ pub use crate::application::fuzzing::{links, pages, secrets};
 pub use crate::store::fuzzing::records;
 pub use crate::store::sled::fuzzing::{frames, leaves};
 pub use crate::transport::hot::request::fuzzing::questions;
+pub use exports::imports;
 pub use requests::requests;
 pub use texts::{catalogs, guardrails};
 
@@ -23,10 +25,11 @@ pub use texts::{catalogs, guardrails};
 pub type Target = fn(&[u8]);
 
 /// Every target with the name of its corpus under `fuzz/corpus`.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("catalogs", catalogs),
     ("frames", frames),
     ("guardrails", guardrails),
+    ("imports", imports),
     ("leaves", leaves),
     ("links", links),
     ("pages", pages),

@@ -120,6 +120,7 @@ each_target_holds! {
     any_catalog_is_read_or_refused_with_its_faults: "catalogs";
     any_frame_is_read_as_it_was_written_or_not_at_all: "frames";
     any_guardrail_is_accepted_or_refused_always_alike: "guardrails";
+    any_import_is_taken_as_a_whole_or_refused_with_its_lines: "imports";
     any_leaf_is_read_as_it_was_written_or_refused: "leaves";
     any_link_but_the_one_that_was_made_is_none: "links";
     any_page_token_is_one_of_its_list_or_refused: "pages";
