@@ -119,11 +119,13 @@ impl Callers {
                 self.reload_tls(&application);
             }
             if seen_identities.replace(identities) != Some(identities) {
-                self.reload_identities(&application);
-                // It may name other files than before.
                 let files = self.identity_files.clone();
-                let looking = tokio::task::spawn_blocking(move || look_at(&files));
-                seen_identities = looking.await.ok();
+                self.reload_identities(&application);
+                // Files that it did not name before were not looked at yet: once more. Those
+                // that were looked at before they were read can't have changed unnoticed.
+                if self.identity_files != files {
+                    seen_identities = None;
+                }
             }
         }
     }

@@ -21,6 +21,8 @@ use super::stage::{Raw, Stage, bearer, call, later};
 use crate::harness::{KEY, NOW, reason};
 
 const CHECK: &str = "/roster.v1.AuthorizationService/IsAuthorized";
+/// How long what must end may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn new(name: &str, scope: v1::CallerScope) -> v1::CreateCallerKeyRequest {
     v1::CreateCallerKeyRequest {
@@ -396,11 +398,9 @@ async fn a_stream_ends_when_its_caller_is_revoked_and_others_go_on() {
         revoke(&stage, &key.id).await.expect("it is revoked");
 
         // It ends by itself, though nothing is asked.
-        let last = answers
-            .next()
-            .await
-            .expect("a message")
-            .expect_err("the end");
+        let last = tokio::time::timeout(PATIENCE, answers.next()).await;
+        let last = last.expect("it ends").expect("a message");
+        let last = last.expect_err("the end");
         is(last, Code::Unauthenticated, "UNAUTHENTICATED");
         asking_too.send(asked_on(path)).await.expect("it is open");
         let more = answers_too.next().await.expect("a message");
@@ -426,8 +426,7 @@ async fn a_stream_ends_when_the_time_of_its_caller_is_over() {
     asking.send(asked_on(STREAM)).await.expect("it is open");
     answers.next().await.expect("a message").expect("an answer");
     stage.world.set(later(1_000));
-    let patience = Duration::from_secs(60);
-    let last = tokio::time::timeout(patience, answers.next())
+    let last = tokio::time::timeout(PATIENCE, answers.next())
         .await
         .expect("it ends");
     let last = last.expect("a message").expect_err("the end");
