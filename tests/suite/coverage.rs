@@ -1158,7 +1158,8 @@ async fn provoke(daemon: &Daemon, store: &FailingStore, wanted: v1::ErrorReason)
                 ..Setup::default()
             };
             let busy = Daemon::start_as(setup, Arc::new(MemoryStore::new())).await;
-            refused!(busy.members().add_member(member("dan", &[])))
+            let mut members = busy.members();
+            refused!(members.add_member(member("dan", &[])))
         }
         E::StoreBusy => {
             store.fail(BUSY);
