@@ -5,7 +5,7 @@
 //! much as is answered is asked (the peak rate). Then questions come at twice that rate,
 //! each with a deadline from the moment when it should have been sent, whether or not
 //! the daemon keeps up; the client keeps to the number of streams that the daemon
-//! allows, and what waits beyond that waits at the client until its deadline. Then
+//! allows, and what waits beyond that waits at the client, for half of its time. Then
 //! batches, which cost more than their refusal, are asked beside checks. At the end half
 //! of the peak rate shows how soon all is well again.
 //!
@@ -38,12 +38,15 @@ use roster::world::SystemWorld;
 const KEY: &str =
     "roster_operator_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 /// How many connections the client has.
-const CONNECTIONS: usize = 16;
+const CONNECTIONS: usize = 8;
 /// How many requests the daemon allows at a time on each.
 const STREAMS: usize = 250;
 /// How many are under way on each when the peak rate is measured.
 const AT_PEAK: usize = 64;
 const DEADLINE: Duration = Duration::from_millis(500);
+/// How long the client holds a check back before it gives it up: what it sends then still
+/// has half of its time.
+const PATIENCE: Duration = Duration::from_millis(250);
 const TURN: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 3;
 
@@ -404,7 +407,7 @@ impl Client {
                 waiting.push_back(begun + Duration::from_secs_f64(counted.asked as f64 / rate));
                 counted.asked += 1;
             }
-            while waiting.front().is_some_and(|begun| now - *begun > DEADLINE) {
+            while waiting.front().is_some_and(|begun| now - *begun > PATIENCE) {
                 waiting.pop_front();
                 counted.unsent += 1;
             }

@@ -233,7 +233,7 @@ async fn a_client_that_opens_streams_and_never_reads_holds_little_and_not_for_lo
         let mut wire = Wire::begin(program.address, 0x3fff_ffff).await;
         let (export, key) = (export.clone(), key.clone());
         greedy.push(tokio::spawn(async move {
-            for number in 0..100 {
+            for number in 0..250 {
                 let stream = number * 2 + 1;
                 wire.open(stream, EXPORT, &[("authorization", &key)]).await;
                 wire.body(stream, &export, true).await;
