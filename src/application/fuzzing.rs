@@ -92,7 +92,8 @@ pub fn pages(bytes: &[u8]) {
         if rest.len() <= 512 {
             assert!(next.is_ok_and(|next| next.after == rest), "{token}");
         }
-        assert!(PageRequest::parse(size, &token, &["other", &*rest]).is_err());
+        // As long as the right one, so that only its letters tell.
+        assert!(PageRequest::parse(size, &token, &["lisp", &*rest]).is_err());
     }
     if let Ok(Some(sequence)) = revision::parse(&text) {
         let written = revision::token(sequence.0);

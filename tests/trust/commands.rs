@@ -376,3 +376,19 @@ fn the_check_of_catalogs_answers_in_json() {
         assert!(ended.stderr.contains(fault), "{}", ended.stderr);
     }
 }
+
+#[test]
+fn the_cases_that_the_page_of_catalogs_shows_hold_on_the_catalog_it_shows() {
+    let page = fs::read_to_string(repository().join("policies/README.md")).unwrap();
+    let mut examples = page.split("```toml").skip(1);
+    let mut next = || examples.next().unwrap().split("```").next().unwrap();
+    let (cases, catalog) = (next(), next());
+    let parent = TempDir::new().unwrap();
+    let folder = parent.path().join("shown");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("catalog.toml"), catalog).unwrap();
+    fs::write(folder.join("tests.toml"), cases).unwrap();
+    let ended = catalog_test(&folder, &[]);
+    assert_eq!(ended.code(), Some(0), "{}{}", ended.stdout, ended.stderr);
+    assert_eq!(ended.stdout, "10 cells hold\n");
+}

@@ -30,7 +30,11 @@ pub fn frames(bytes: &[u8]) {
     let mut written = Vec::new();
     frame.write(&mut written);
     assert_eq!(Frame::read(&written).as_ref(), Ok(&frame));
-    let position = usize::from(place) * 7 % written.len();
+    // Anywhere, the end included, as the content says.
+    let drawn = content.iter().fold(usize::from(place), |drawn, byte| {
+        drawn.wrapping_mul(31).wrapping_add(usize::from(*byte))
+    });
+    let position = drawn % written.len();
     assert!(Frame::read(written.get(..position).unwrap_or_default()).is_err());
     if let Some(byte) = written.get_mut(position) {
         *byte ^= place | 1;
