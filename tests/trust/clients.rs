@@ -11,6 +11,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::probed::Program;
 use crate::program::{Daemon, Ended, roster, run};
 
 fn repository() -> &'static Path {
@@ -275,9 +276,10 @@ fn probe(address: &str, services: &[&str]) -> Ended {
 
 #[test]
 fn the_probe_of_a_kubelet_succeeds_without_a_key_and_fails_when_nobody_serves() {
-    let example = Example::start();
+    let directory = TempDir::new().unwrap();
+    let program = Program::start(directory.path(), &[]);
     // The listener that probes reach; the deployments name its port.
-    let listener = example.daemon.address.to_string();
+    let listener = program.health.to_string();
     let services = [
         "roster.v1.AuthorizationService",
         "integrity",
@@ -292,7 +294,9 @@ fn the_probe_of_a_kubelet_succeeds_without_a_key_and_fails_when_nobody_serves() 
         "no.such.Service": "NOT_FOUND",
     });
     assert_eq!(json_of(&ended), wanted);
-    example.daemon.stop();
+    program.terminate();
+    let (status, _) = program.ended();
+    assert!(status.success(), "{status}");
 
     let ended = probe(&listener, &[]);
     assert_eq!(ended.code(), Some(1), "{}{}", ended.stdout, ended.stderr);

@@ -393,27 +393,10 @@ fn names_in(text: &str, beginning: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Settings and commands of the same release that this program may be built without.
-const RELEASED_TOGETHER: [&str; 13] = [
-    "ROSTER_CALLERS",
-    "ROSTER_HEALTH_LISTEN",
-    "ROSTER_LAME_DUCK_SECONDS",
-    "ROSTER_METRICS_LISTEN",
-    "ROSTER_TLS_CERTIFICATE",
-    "ROSTER_TLS_CLIENT_CA",
-    "ROSTER_TLS_KEY",
-    "backup",
-    "export",
-    "import",
-    "keys",
-    "restore",
-    "status",
-];
-
 #[test]
 fn every_command_that_is_named_is_one_of_the_program() {
     let help = run(roster().arg("--help")).stdout;
-    let mut known: BTreeSet<&str> = help
+    let known: BTreeSet<&str> = help
         .lines()
         .filter_map(|line| line.strip_prefix("  "))
         .filter_map(|line| line.split(' ').next())
@@ -423,7 +406,6 @@ fn every_command_that_is_named_is_one_of_the_program() {
         known.contains("serve") && known.contains("verify"),
         "{help}"
     );
-    known.extend(RELEASED_TOGETHER);
     for file in all_files() {
         let text = fs::read_to_string(&file).expect("text");
         let is_page = file.extension().is_some_and(|extension| extension == "md");
@@ -445,7 +427,7 @@ fn every_command_that_is_named_is_one_of_the_program() {
 
 #[test]
 fn every_variable_that_is_named_is_a_setting_of_the_program() {
-    let mut known = BTreeSet::from_iter(RELEASED_TOGETHER.map(str::to_owned));
+    let mut known = BTreeSet::new();
     for command in [&["serve"][..], &["check"], &["verify"]] {
         let ended = run(roster().args(command).arg("--help"));
         known.extend(names_in(&ended.stdout, "ROSTER_"));
@@ -497,38 +479,10 @@ fn test_functions() -> BTreeSet<String> {
     all
 }
 
-/// Tests of the same release that these sources may be without.
-const TESTED_TOGETHER: [&str; 23] = [
-    "a_clock_that_is_set_back_keeps_history_in_order_and_brings_nothing_back",
-    "a_damaged_backup_restores_nothing_wherever_it_is_damaged",
-    "a_key_that_is_revoked_or_has_ended_is_refused_at_the_next_request",
-    "a_secret_is_shown_once_and_kept_nowhere",
-    "a_stream_ends_when_its_caller_is_revoked_and_others_go_on",
-    "a_user_of_the_machine_needs_no_key_at_the_socket",
-    "an_answer_that_is_never_taken_ends_its_connection",
-    "an_export_that_was_changed_or_cut_short_is_refused",
-    "an_injured_file_is_healed_or_refused_in_words_that_say_what_to_do",
-    "an_overloaded_daemon_answers_ordinary_checks_and_refuses_the_rest",
-    "any_flipped_byte_in_the_history_is_found",
-    "connections_that_never_begin_are_ended",
-    "every_item_of_a_batch_and_every_message_of_a_stream_is_held_to_the_bounds",
-    "every_kind_of_caller_gets_exactly_what_its_scopes_and_bounds_give_of_every_rpc",
-    "half_a_frame_holds_a_connection_only_so_long",
-    "keys_are_for_operators_who_are_bound_to_nothing",
-    "nobody_is_served_anything_and_is_told_the_same_by_every_rpc",
-    "one_connection_too_many_is_closed_and_the_next_is_taken_when_one_goes",
-    "tokens_that_are_wrong_in_any_way_are_refused_in_one_text",
-    "whatever_clients_make_up_is_no_label_and_nobody_is_named",
-    "while_changes_wait_further_ones_are_refused_and_reads_and_checks_go_on",
-    "whoever_acts_for_a_member_is_given_no_backup_and_no_status",
-    "without_a_certificate_of_the_authority_there_is_no_connection",
-];
-
 #[test]
 fn every_test_that_the_threat_model_names_is_there() {
     let threats = read("THREATS.md");
-    let mut there = test_functions();
-    there.extend(TESTED_TOGETHER.map(str::to_owned));
+    let there = test_functions();
     let mut named = 0;
     for quoted in threats.split('`').skip(1).step_by(2) {
         let is_name = quoted.matches('_').count() >= 2
