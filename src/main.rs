@@ -29,10 +29,14 @@ fn main() -> ExitCode {
 }
 
 fn serve(settings: Settings) -> ExitCode {
-    if let Err(problem) = telemetry::start(settings.log_format, &settings.log) {
-        eprintln!("roster: the log settings are wrong: {problem}");
-        return ExitCode::from(FAULT);
-    }
+    // Until the end of this: what was logged last is written then.
+    let _lines = match telemetry::start(settings.log_format, &settings.log) {
+        Ok(lines) => lines,
+        Err(problem) => {
+            eprintln!("roster: the log settings are wrong: {problem}");
+            return ExitCode::from(FAULT);
+        }
+    };
     if settings.memory_budget_mib < BUDGET_FOR_HUGE_PAGES_MIB
         // Without it the process takes more than it should, and is as correct.
         && let Err(error) = rustix::thread::disable_transparent_huge_pages(true)
