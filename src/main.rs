@@ -51,10 +51,14 @@ fn main() -> ExitCode {
 }
 
 fn serve(settings: Settings) -> ExitCode {
-    if let Err(problem) = telemetry::start(settings.log_format, &settings.log) {
-        eprintln!("roster: the log settings are wrong: {problem}");
-        return ExitCode::from(FAULT);
-    }
+    // Until the end of this: what was logged last is written then.
+    let _lines = match telemetry::start(settings.log_format, &settings.log) {
+        Ok(lines) => lines,
+        Err(problem) => {
+            eprintln!("roster: the log settings are wrong: {problem}");
+            return ExitCode::from(FAULT);
+        }
+    };
     if settings.memory_budget_mib < AMPLE_BUDGET_MIB {
         be_thrifty();
     }

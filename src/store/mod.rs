@@ -223,6 +223,10 @@ pub struct SealedCommit {
     pub answer: Vec<u8>,
 }
 
+/// Under which organization the history of callers' keys is kept: events alone, and no
+/// records. A space is in no identifier.
+pub const CALLER_KEYS: &str = "roster caller keys";
+
 /// Why a commit was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {

@@ -1199,8 +1199,8 @@ async fn provoke(daemon: &Daemon, store: &FailingStore, wanted: v1::ErrorReason)
                 ..Setup::default()
             };
             let busy = Daemon::start_as(setup, Arc::new(MemoryStore::new())).await;
-            let mut members = busy.members();
-            refused!(members.add_member(member("dan", &[])))
+            let refused = busy.members().add_member(member("dan", &[])).await;
+            refused.map(drop).expect_err(wanted.as_str_name())
         }
         E::StoreBusy => {
             store.fail(BUSY);

@@ -28,14 +28,13 @@ use crate::domain::checks::Checks;
 use crate::domain::identifiers::OrganizationId;
 use crate::domain::organization::{Moment, Version};
 use crate::domain::refusal::Fault;
+use crate::store::CALLER_KEYS as PLACE;
 use crate::store::{Commit, CommitError, EventEntry, HistoryEvent, ReadError, Sequence, Store};
 use crate::world::draw_id;
 
 pub use self::book::{CallerKey, KeyBook, KeySecret};
 use self::book::{KIND, draw_secret};
 
-/// Under which organization the history of keys is kept. A space is in no identifier.
-const PLACE: &str = "roster caller keys";
 /// What the history calls a key.
 const TARGET: &str = "CallerKey";
 /// How many events are read at once.
