@@ -11,6 +11,7 @@ use roster::proto::v1::authorization_service_client::AuthorizationServiceClient;
 use roster::proto::v1::group_service_client::GroupServiceClient;
 use roster::proto::v1::invitation_service_client::InvitationServiceClient;
 use roster::proto::v1::member_service_client::MemberServiceClient;
+use roster::proto::v1::operator_service_client::OperatorServiceClient;
 use roster::proto::v1::organization_service_client::OrganizationServiceClient;
 use roster::proto::v1::policy_service_client::PolicyServiceClient;
 use roster::proto::v1::resource_service_client::ResourceServiceClient;
@@ -47,8 +48,8 @@ fn import(from: &Path, to: &Path) -> Command {
 }
 
 /// A daemon whose organization has one of everything, and another one that is deleted.
-/// The secret of its token comes along.
-async fn full(directory: &Path) -> (Daemon, String) {
+/// The secrets of its token and of a caller's key come along.
+async fn full(directory: &Path) -> (Daemon, [String; 2]) {
     let daemon = team(directory).await;
     let channel = daemon.connect().await;
     let organization = || ACME.to_owned();
@@ -136,7 +137,13 @@ async fn full(directory: &Path) -> (Daemon, String) {
         organization: organization(),
         user: "u6".to_owned(),
     }));
-    (daemon, token.secret)
+    let key = done!(
+        OperatorServiceClient.create_caller_key(CreateCallerKeyRequest {
+            name: "shop".to_owned(),
+            scopes: vec![v1::CallerScope::Check.into()],
+        })
+    );
+    (daemon, [token.secret, key.secret])
 }
 
 /// The ids of all events of an organization.
@@ -155,7 +162,7 @@ async fn events(daemon: &Daemon, organization: &str) -> Vec<v1::Event> {
 async fn everything_comes_back_and_exports_as_the_same_bytes() {
     let place = tempfile::tempdir().unwrap();
     let at = |name: &str| place.path().join(name);
-    let (daemon, secret) = full(&at("data")).await;
+    let (daemon, [secret, key]) = full(&at("data")).await;
     // Online first: the same, without stopping anything.
     let mut online = roster();
     online.arg("export").arg("--to").arg(at("online"));
@@ -191,6 +198,7 @@ async fn everything_comes_back_and_exports_as_the_same_bytes() {
     }
     assert!(first.contains("service_account"), "no service account");
     assert!(!first.contains(&secret), "a secret");
+    assert!(!first.contains(&key), "a key");
 
     let told = json(&succeeds(
         import(&at("first"), &at("again")).args(["--output", "json"]),
@@ -227,6 +235,25 @@ async fn everything_comes_back_and_exports_as_the_same_bytes() {
         checked.expect("an answer").into_inner().decision(),
         v1::Decision::Allow
     );
+    // So does it the caller's key.
+    let mut request = tonic::Request::new(v1::IsAuthorizedRequest {
+        organization: ACME.to_owned(),
+        principal: Some(v1::EntityRef {
+            r#type: "User".to_owned(),
+            id: "u0".to_owned(),
+        }),
+        action: "InstancesView".to_owned(),
+        resource: Some(v1::Resource {
+            r#type: "Instance".to_owned(),
+            id: "vm-1".to_owned(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    });
+    let bearer = format!("Bearer {key}").parse().expect("a header");
+    request.metadata_mut().insert("authorization", bearer);
+    let checked = checks.is_authorized(request).await;
+    checked.expect("a caller is recognised by the key");
     let request = v1::RemoveMemberRequest {
         organization: ACME.to_owned(),
         user: "u5".to_owned(),
