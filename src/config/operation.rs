@@ -83,7 +83,7 @@ pub struct OperationSettings {
         long,
         env = "ROSTER_OVERLOAD_LAG_MILLISECONDS",
         value_name = "MILLISECONDS",
-        default_value = "20"
+        default_value = "100"
     )]
     pub overload_lag_milliseconds: NonZeroU64,
 

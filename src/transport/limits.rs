@@ -63,7 +63,7 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             stall: Duration::from_secs(30),
             idle: Duration::from_secs(900),
-            lag: Duration::from_millis(20),
+            lag: Duration::from_millis(100),
         }
     }
 }

@@ -14,6 +14,7 @@ use roster::proto::v1;
 use roster::store::Store;
 use roster::store::memory::MemoryStore;
 use roster::transport::caller::Authenticator;
+use roster::transport::limits::Limits;
 use roster::transport::listeners::{Listeners, UnixSocket};
 use roster::transport::probes::Probes;
 use roster::transport::server::{self, Manner};
@@ -93,6 +94,11 @@ impl Default for Setup {
             manner: Manner {
                 threads: 2,
                 drain: Duration::from_secs(5),
+                limits: Limits {
+                    // However busy the machine is that tests run on.
+                    lag: Duration::from_secs(3_600),
+                    ..Limits::default()
+                },
                 ..Manner::default()
             },
             budget: budget(),

@@ -35,6 +35,8 @@ impl Program {
         command
             .args(["serve", "--minimum-free-mib", "1", "--listen", any])
             .args(["--health-listen", any, "--metrics-listen", any])
+            // However busy the machine is that tests run on.
+            .args(["--overload-lag-milliseconds", "3600000"])
             .args(flags)
             .arg("--data-dir")
             .arg(directory)

@@ -280,8 +280,8 @@ mod tests {
 
     fn database() -> Database {
         let database = ::sled::Config::new().temporary(true).open().unwrap();
-        // So small that the pages that keep it so are touched all the time.
-        let database = Database::new(database, 1 << 12);
+        // So small that the pages that keep it so are touched now and then.
+        let database = Database::new(database, 1 << 18);
         let root = Leaf::default().encode();
         database.insert(leaf_key(&[]), root).unwrap();
         database

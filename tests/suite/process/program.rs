@@ -35,6 +35,9 @@ pub fn serve(directory: &Path) -> Command {
         "127.0.0.1:0",
         "--minimum-free-mib",
         "1",
+        // However busy the machine is that tests run on.
+        "--overload-lag-milliseconds",
+        "3600000",
     ]);
     command
 }
