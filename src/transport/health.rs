@@ -9,6 +9,7 @@
 //! the protocol: SERVICE_UNKNOWN, and the stream stays open.
 
 use std::collections::BTreeSet;
+use std::future;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -103,14 +104,18 @@ impl Health for HealthRpc {
             return Ok(Response::new(self.watch_integrity()));
         }
         let known = self.knows(&service);
-        let answers = WatchStream::new(self.readiness.clone()).map(move |readiness| {
-            Ok(if known {
+        let mut told = None;
+        let answers = WatchStream::new(self.readiness.clone()).filter_map(move |readiness| {
+            let answer = if known {
                 answer(readiness)
             } else {
                 HealthCheckResponse {
                     status: ServingStatus::ServiceUnknown.into(),
                 }
-            })
+            };
+            // Only changes are told: leaving looks like not serving from outside.
+            let is_news = told.replace(answer.status) != Some(answer.status);
+            future::ready(is_news.then_some(Ok(answer)))
         });
         Ok(Response::new(Box::pin(answers)))
     }
