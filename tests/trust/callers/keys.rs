@@ -10,6 +10,7 @@ use roster::store::memory::MemoryStore;
 use roster::store::sled::{OpenOptions, SledStore};
 use roster::store::{Sequence, Store};
 use roster::transport::identities::Identities;
+use roster::world::World as _;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
@@ -536,6 +537,8 @@ async fn keys_survive_a_restart_and_the_loss_of_the_database() {
     stage.stop().await;
 
     let stage = Stage::on(open(directory.path())).await;
+    // This world would draw again what the one before drew.
+    (0..1_000).for_each(|_| drop(stage.world.random()));
     assert_eq!(list(&stage).await, before);
     let channel = stage.plain().await;
     assert!(counts(&channel, &kept_secret).await);
