@@ -185,9 +185,13 @@ mod tests {
 
     #[test]
     fn an_ordinary_check_is_refused_only_while_it_would_be_late_for_sure() {
-        let admission = Admission::new(Limits::default(), Arc::default());
+        let limits = Limits {
+            lag: Duration::from_millis(20),
+            ..Limits::default()
+        };
+        let admission = Admission::new(limits, Arc::default());
         let pace = Pace::default();
-        let (late, target) = (Duration::from_millis(60), admission.limits().lag);
+        let (late, target) = (Duration::from_millis(60), limits.lag);
         let refused = |ms: Option<u64>| {
             let deadline = || ms.map(Duration::from_millis);
             admission.ordinary(&pace, deadline).is_some()
