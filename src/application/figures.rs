@@ -9,7 +9,7 @@ use crate::measure::{Count, Histogram, Spread, TIMES};
 use crate::store::figures::{Condition, Figures as StoreFigures};
 use crate::world;
 
-/// What reading organizations came to, in the order of [`Loads::outcomes`].
+/// What reading organizations came to, in the order they are counted in.
 pub const OUTCOMES: [&str; 4] = ["found", "absent", "failed", "refused"];
 
 /// Counts of the organizations that were read.

@@ -24,7 +24,7 @@ const MEASURED_OF: u64 = 64;
 /// Which reasons an answer may give, by number: all that are in the enum, and more.
 const REASONS: usize = 64;
 
-/// The place of an RPC in [`Calls::methods`].
+/// The place of an RPC among all that are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place(usize);
 
