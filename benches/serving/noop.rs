@@ -17,6 +17,7 @@ use roster::store::sled::{OpenOptions, SledStore};
 use roster::transport::body::Answer;
 use roster::transport::caller::Authenticator;
 use roster::transport::dispatch::{Connection, Dispatch};
+use roster::transport::guarded::Watched;
 use roster::transport::hot::unary::{Received, receive, respond};
 use roster::transport::identities::Peer;
 use roster::transport::listeners::{Listeners, UnixSocket};
@@ -138,5 +139,9 @@ impl Session for FrontSession {
             Received::Message(_) => respond(NOOP_ANSWER.get().cloned().unwrap_or_default()),
             Received::Other(_) => respond(Bytes::new()),
         }
+    }
+
+    fn watched(&self) -> Arc<Watched> {
+        self.0.watched()
     }
 }

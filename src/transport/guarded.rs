@@ -25,6 +25,8 @@ pub struct Watched {
     written: Count,
     /// Bytes of answers that were made, less what went before them.
     handed: Count,
+    /// The least that waited at any moment since this was looked at last.
+    least: Count,
     /// Since when nothing could be sent, in ticks; 0 if it can.
     blocked_since: Count,
     /// Requests that came.
@@ -65,7 +67,25 @@ impl Watched {
 
     /// Whether so much waits to be taken that no more should be made.
     pub fn is_full(&self) -> bool {
-        self.handed.get().saturating_sub(self.written.get()) > MAX_WAITING_BYTES
+        self.waiting() > MAX_WAITING_BYTES
+    }
+
+    fn waiting(&self) -> u64 {
+        self.handed.get().saturating_sub(self.written.get())
+    }
+
+    fn went(&self, bytes: usize) {
+        self.written.bump_by(bytes as u64);
+        self.least.set(self.least.get().min(self.waiting()));
+    }
+
+    /// Writes off what did not go in all the time since the last turn. A client that
+    /// resets a stream has its answer thrown away by HTTP/2, which says nothing of it:
+    /// it must not count as waiting for ever.
+    fn write_off(&self) {
+        let lost = self.least.get().min(self.waiting());
+        self.handed.set(self.handed.get().saturating_sub(lost));
+        self.least.set(self.waiting());
     }
 
     /// Has an answer watched.
@@ -108,6 +128,7 @@ impl Watched {
         let mut asked_at = world::ticks();
         loop {
             tokio::time::sleep(turn).await;
+            self.write_off();
             let now = world::ticks();
             let (is_stuck, is_answering) = self.look_at_answers(now, limits.stall);
             if is_stuck || has_passed(self.blocked_since.get(), now, limits.stall) {
@@ -143,7 +164,7 @@ impl<S> Guarded<S> {
     fn note(&self, written: &Poll<io::Result<usize>>) {
         match written {
             Poll::Ready(Ok(bytes)) => {
-                self.watched.written.bump_by(*bytes as u64);
+                self.watched.went(*bytes);
                 if self.watched.blocked_since.get() != 0 {
                     self.watched.blocked_since.set(0);
                 }
@@ -218,7 +239,32 @@ mod tests {
         assert!(!watched.is_full());
         watched.hand_over(1);
         assert!(watched.is_full());
-        watched.written.add(1);
+        watched.went(1);
         assert!(!watched.is_full());
+    }
+
+    #[test]
+    fn what_is_thrown_away_unsent_does_not_count_for_ever() {
+        let watched = Watched::default();
+        let most = usize::try_from(MAX_WAITING_BYTES).expect("it is little");
+        let turn = || {
+            watched.write_off();
+            watched.is_full()
+        };
+        watched.hand_over(most + 1);
+        assert!(turn(), "it came in this turn, and may go in the next");
+        // Others come and go meanwhile.
+        watched.hand_over(1_000);
+        watched.went(1_000);
+        assert!(!turn());
+        // What is on its way is not written off while less than all of it has gone.
+        watched.hand_over(most);
+        assert!(!turn());
+        watched.hand_over(1);
+        watched.went(1);
+        watched.hand_over(1);
+        assert!(watched.is_full());
+        watched.went(most);
+        assert!(!turn());
     }
 }

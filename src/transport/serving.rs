@@ -48,9 +48,7 @@ pub trait Session: Send + Sync + 'static {
     ) -> impl Future<Output = Response<Answer>> + Send + 'static;
 
     /// What is known of the connection.
-    fn watched(&self) -> Arc<Watched> {
-        Arc::default()
-    }
+    fn watched(&self) -> Arc<Watched>;
 }
 
 /// What connections are to do.

@@ -14,6 +14,7 @@ use roster::store::memory::MemoryStore;
 use roster::transport::body::Answer;
 use roster::transport::caller::Authenticator;
 use roster::transport::dispatch::{Connection, Dispatch};
+use roster::transport::guarded::Watched;
 use roster::transport::identities::Peer;
 use roster::transport::listeners::Listeners;
 use roster::transport::server::{Manner, serve_through};
@@ -121,6 +122,10 @@ async fn a_handler_in_front_answers_what_it_wants_and_leaves_the_rest() {
                 return Answer::message(Bytes::from(framed(b"own"))).into_response();
             }
             Arc::clone(&self.0).answer(request).await
+        }
+
+        fn watched(&self) -> Arc<Watched> {
+            self.0.watched()
         }
     }
     let application = Application::start(
