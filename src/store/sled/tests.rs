@@ -123,9 +123,19 @@ fn flip(path: &Path, position: usize) {
     fs::write(path, bytes).unwrap();
 }
 
+/// The database of a closed store. sled may hold its own lock a little longer.
+fn database_of(directory: &Path) -> state::State {
+    loop {
+        match state::State::open(&directory.join("sled"), 1 << 20) {
+            Err(state::StateFault::InUse) => std::thread::yield_now(),
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
 /// Changes the database of a closed store behind its back.
 fn meddle(directory: &Path, change: impl FnOnce(&mut edit::Edit<'_>)) {
-    let state = state::State::open(&directory.join("sled"), 1 << 20).unwrap();
+    let state = database_of(directory);
     let mut edit = edit::Edit::new(&state.database);
     change(&mut edit);
     let changed = edit.finish().unwrap();

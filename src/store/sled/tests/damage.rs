@@ -80,7 +80,7 @@ fn a_half_applied_large_commit_is_completed() {
             edit.note(membership).unwrap();
         }
     });
-    let state = state::State::open(&directory.path().join("sled"), 1 << 20).unwrap();
+    let state = database_of(directory.path());
     assert!(
         matches!(state.load(&big), Err(ReadError::Unavailable(_))),
         "half of it was shown"

@@ -282,7 +282,7 @@ fn every_difference_of_the_database_is_found() {
     for (change, words) in cases {
         let directory = tempfile::tempdir().unwrap();
         copy(sound.path(), directory.path());
-        let state = state::State::open(&directory.path().join("sled"), 1 << 20).unwrap();
+        let state = database_of(directory.path());
         change(&state.database);
         state.flush().unwrap();
         drop(state);
