@@ -13,8 +13,8 @@ use roster::proto::v1;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Request, Status};
 
-use crate::coverage::Raw;
 use crate::harness::{Daemon, as_actor};
+use crate::raw::Raw;
 
 /// What is asked for when every event of an organization is wanted.
 pub fn all(organization: &str) -> v1::ListEventsRequest {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use prost::Message as _;
-use prost::bytes::{Buf as _, BufMut as _, Bytes};
+use prost::bytes::Bytes;
 use prost_reflect::{DescriptorPool, MessageDescriptor, MethodDescriptor};
 use roster::application::{Actor, Caller, Need, Request as Common, Turn};
 use roster::domain::change::{Change, Event, Outcome, RecordChange, Target};
@@ -24,7 +24,6 @@ use roster::transport::limits::Limits;
 use roster::transport::server::Manner;
 use tokio_stream::StreamExt as _;
 use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
@@ -35,46 +34,8 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::attacks;
 use crate::attacks::owners::ownerless;
 use crate::harness::{Daemon, KEY, NOW, Setup, as_actor, owned, question, reason, violations};
+use crate::raw::Raw;
 use crate::residency::without_its_catalog;
-
-/// Sends and receives messages as the bytes they are.
-#[derive(Clone, Copy, Default)]
-pub struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        to.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        let length = from.remaining();
-        Ok(Some(from.copy_to_bytes(length)))
-    }
-}
 
 /// What a channel with the key sends.
 pub fn bearer() -> String {

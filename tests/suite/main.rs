@@ -30,6 +30,7 @@ mod permissions;
 mod process;
 mod products;
 mod properties;
+mod raw;
 mod reasons;
 mod residency;
 mod schedules;

@@ -38,6 +38,8 @@ mod probed;
     reason = "the suite's processes are asked for more than these"
 )]
 mod program;
+#[path = "../suite/raw.rs"]
+mod raw;
 mod readme;
 #[path = "../suite/process/storm.rs"]
 mod storm;

@@ -18,8 +18,9 @@ use tonic::client::Grpc;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
-use super::stage::{Raw, Stage, bearer, call, later};
+use super::stage::{Stage, bearer, call, later};
 use crate::harness::{KEY, NOW, reason};
+use crate::raw::Raw;
 
 const CHECK: &str = "/roster.v1.AuthorizationService/IsAuthorized";
 /// How long what must end may take.
