@@ -57,6 +57,9 @@ const CASES: [(&str, Kind, bool); 9] = [
 
 fn main() {
     let daemon = Daemon::start();
+    if let Ok(name) = std::env::var("ROSTER_BENCH_ONLY") {
+        return run_only(&Load::new(&daemon, None), &name);
+    }
     let load = Load::new(&daemon, Cerbos::start());
     println!("{} cores, shared by client and server", daemon.threads);
 
@@ -73,6 +76,14 @@ fn main() {
     print_bars(&samples);
     print_beside_cerbos(&load);
     print_beside_writers(&daemon, &load);
+}
+
+/// One case, for a profiler.
+fn run_only(load: &Load, name: &str) {
+    let case = CASES.iter().find(|(case, ..)| *case == name);
+    let (_, kind, unix) = case.expect("`ROSTER_BENCH_ONLY` names a case");
+    let sample = load.run(*kind, *unix, AT_ONCE, TURN * 10);
+    println!("{name}: {:.0} checks/s", sample.rate());
 }
 
 /// Cerbos and the daemon in turns, if it is there.

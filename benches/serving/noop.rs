@@ -3,11 +3,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
 use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use roster::app;
@@ -18,7 +21,7 @@ use roster::transport::body::Answer;
 use roster::transport::caller::Authenticator;
 use roster::transport::dispatch::{Connection, Dispatch};
 use roster::transport::guarded::Watched;
-use roster::transport::hot::unary::{Received, receive, respond};
+use roster::transport::hot::unary::{Receiving, respond};
 use roster::transport::identities::Peer;
 use roster::transport::listeners::{Listeners, UnixSocket};
 use roster::transport::server::{Manner, serve_through};
@@ -131,17 +134,34 @@ impl Handler for Front {
 }
 
 impl Session for FrontSession {
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Answer> {
-        if request.uri().path() != NOOP {
-            return Arc::clone(&self.0).answer(request).await;
-        }
-        match receive(request.into_body()).await {
-            Received::Message(_) => respond(NOOP_ANSWER.get().cloned().unwrap_or_default()),
-            Received::Other(_) => respond(Bytes::new()),
+    fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Answer>> + Send + 'static {
+        if request.uri().path() == NOOP {
+            Either::Left(Nothing(request, Receiving::default()))
+        } else {
+            Either::Right(Arc::clone(&self.0).answer(request))
         }
     }
 
     fn watched(&self) -> Arc<Watched> {
         self.0.watched()
+    }
+}
+
+/// The call that does nothing but read its message, the leanest way there is.
+struct Nothing(Request<Incoming>, Receiving);
+
+impl Future for Nothing {
+    type Output = Response<Answer>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response<Answer>> {
+        let Self(request, receiving) = &mut *self;
+        let received = ready!(receiving.poll(request.body_mut(), context));
+        Poll::Ready(respond(match received {
+            Some(_) => NOOP_ANSWER.get().cloned().unwrap_or_default(),
+            None => Bytes::new(),
+        }))
     }
 }

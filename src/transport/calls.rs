@@ -86,10 +86,8 @@ impl Decisions {
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct ThreadCounts {
-    /// Ordinary checks that came.
+    /// Ordinary checks that came and were answered at once.
     checks: Count,
-    /// Those whose caller went away before there was an answer.
-    checks_left: Count,
     /// Those that were refused for load.
     checks_refused: Count,
     check_seconds: Histogram,
@@ -120,7 +118,6 @@ impl ThreadCounts {
         };
         Self {
             checks: Count::default(),
-            checks_left: Count::default(),
             checks_refused: Count::default(),
             check_seconds: Histogram::of(&TIMES),
             decisions: Decisions::default(),
@@ -131,15 +128,37 @@ impl ThreadCounts {
         }
     }
 
-    /// An ordinary check came.
+    /// Begins to measure an ordinary check, if it is one of those that are measured:
+    /// the moment, or 0.
     #[inline]
-    pub fn check(&self) -> OrdinaryCheck<'_> {
-        let is_measured = self.checks.bump() % MEASURED_OF == 1;
-        OrdinaryCheck {
-            counts: self,
-            began: if is_measured { world::ticks() } else { 0 },
-            is_over: false,
+    pub fn begin_check(&self) -> u64 {
+        if self.checks.get().is_multiple_of(MEASURED_OF) {
+            world::ticks()
+        } else {
+            0
         }
+    }
+
+    /// An ordinary check that began then was answered at once.
+    #[inline]
+    pub fn end_check(&self, began: u64, is_allowed: bool) {
+        self.checks.bump();
+        let decided = self.decisions.of(Deciding::One);
+        if is_allowed {
+            decided.allowed.bump();
+        } else {
+            decided.denied.bump();
+        }
+        if began != 0 {
+            let took = world::ticks().saturating_sub(began);
+            self.check_seconds.observe_as(took, MEASURED_OF);
+        }
+    }
+
+    /// An ordinary check was refused for load.
+    pub fn refuse_check(&self) {
+        self.checks.bump();
+        self.checks_refused.bump();
     }
 
     /// A call came.
@@ -156,52 +175,6 @@ impl ThreadCounts {
                 count.bump();
             }
             method.seconds.observe(took);
-        }
-    }
-}
-
-/// An ordinary check under way, answered on the thread that read it.
-pub struct OrdinaryCheck<'a> {
-    counts: &'a ThreadCounts,
-    /// When it began, or 0 if that is not measured.
-    began: u64,
-    is_over: bool,
-}
-
-impl OrdinaryCheck<'_> {
-    /// It was decided.
-    #[inline]
-    pub fn decided(mut self, is_allowed: bool) {
-        self.is_over = true;
-        let decided = self.counts.decisions.of(Deciding::One);
-        if is_allowed {
-            decided.allowed.bump();
-        } else {
-            decided.denied.bump();
-        }
-        if self.began != 0 {
-            let took = world::ticks().saturating_sub(self.began);
-            self.counts.check_seconds.observe_as(took, MEASURED_OF);
-        }
-    }
-
-    /// It is refused for load.
-    pub fn refused(mut self) {
-        self.is_over = true;
-        self.counts.checks_refused.bump();
-    }
-
-    /// It is none that is answered at once: it goes on as any other call, which is
-    /// counted as begun already.
-    pub fn goes_on(mut self) {
-        self.is_over = true;
-    }
-}
-
-impl Drop for OrdinaryCheck<'_> {
-    fn drop(&mut self) {
-        if !self.is_over {
-            self.counts.checks_left.bump();
         }
     }
 }
@@ -442,9 +415,8 @@ impl Calls {
                 }
                 if Place(place) == checks {
                     let decided = thread.decisions.of(Deciding::One);
-                    let [ok, cancelled, _, _, _, _, _, _, refused, ..] = &mut tally.codes;
+                    let [ok, _, _, _, _, _, _, _, refused, ..] = &mut tally.codes;
                     *ok += decided.allowed.get() + decided.denied.get();
-                    *cancelled += thread.checks_left.get();
                     *refused += thread.checks_refused.get();
                     tally.seconds.merge(thread.check_seconds.read());
                     tally.started += thread.checks.get();
@@ -472,16 +444,12 @@ mod tests {
                 let calls = Arc::clone(&calls);
                 std::thread::spawn(move || {
                     let here = calls.here();
-                    here.check().decided(true);
-                    here.check().decided(false);
-                    drop(here.check());
-                    here.check().refused();
-                    here.check().goes_on();
-                    here.end(
-                        calls.place("/roster.v1.AuthorizationService/IsAuthorized"),
-                        Code::NotFound,
-                        5,
-                    );
+                    here.end_check(here.begin_check(), true);
+                    here.end_check(here.begin_check(), false);
+                    here.refuse_check();
+                    let check = calls.place("/roster.v1.AuthorizationService/IsAuthorized");
+                    here.start(check);
+                    here.end(check, Code::NotFound, 5);
                     here.start(place);
                     here.end(place, Code::Ok, 1_000);
                     here.start(calls.place("/no.Such/Thing"));
@@ -497,10 +465,9 @@ mod tests {
             found.map(|(_, tally)| tally).expect("called")
         };
         let checks = of("IsAuthorized");
-        assert_eq!(checks.started, 15);
+        assert_eq!(checks.started, 12);
         assert_eq!(checks.codes[Code::ResourceExhausted as usize], 3);
         assert_eq!(checks.codes[Code::Ok as usize], 6);
-        assert_eq!(checks.codes[Code::Cancelled as usize], 3);
         assert_eq!(checks.codes[Code::NotFound as usize], 3);
         let members = of("GetMember");
         assert_eq!((members.started, members.codes[0]), (3, 3));

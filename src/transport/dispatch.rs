@@ -1,10 +1,13 @@
 //! Where a request is answered: a check on the thread that read it, all else
 //! elsewhere. What can't be answered in time is refused here ([`admission`](super::admission)).
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::watch;
@@ -15,12 +18,13 @@ use super::admission::{Admission, OnConnection};
 use super::authorization_service::AuthorizationRpc;
 use super::body::Answer;
 use super::caller::{Authenticator, Gate, Hold, Known, Line};
-use super::calls::{Calls, Counting, Place, ThreadCounts};
+use super::calls::{Calls, Counting, Deciding, Place, ThreadCounts};
 use super::elsewhere::Elsewhere;
 use super::followed::{Call, Speaker, Told, request_id};
 use super::guarded::Watched;
 use super::health::Readiness;
-use super::hot::unary::{Received, Replayed, content, receive, respond};
+use super::hot::answer::Decided;
+use super::hot::unary::{Receiving, Replayed, content, respond};
 use super::hot::{batch, decide, stream};
 use super::identities::Peer;
 use super::patience::Patient;
@@ -142,24 +146,64 @@ impl Asked {
 }
 
 impl Session for Connection {
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Answer> {
-        self.watched.request();
-        self.counts.pace.ask();
-        let asked = Asked::of(request.uri().path());
-        let ordinary = match asked {
-            Asked::Check if !self.is_traced(&request) => self.admitted(&request),
-            _ => None,
-        };
-        match (asked, ordinary) {
-            (Asked::Check, Some(known)) => self.check(request, known).await,
-            (Asked::Other, _) => Box::pin(self.manage(request)).await,
-            _ => Box::pin(self.check_otherwise(request, asked)).await,
-        }
+    fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Answer>> + Send + 'static {
+        Answering::Asked(self, request)
     }
 
     fn watched(&self) -> Arc<Watched> {
         Arc::clone(&self.watched)
     }
+}
+
+/// A request and its answer, which is made when it is polled first if the request is an
+/// ordinary check that is there as a whole. What else there is to do lies on the heap, so
+/// that this is no larger than the request, however it is moved.
+enum Answering {
+    Asked(Arc<Connection>, Request<Incoming>),
+    Later(Pin<Box<dyn Future<Output = Response<Answer>> + Send>>),
+    /// It was answered.
+    Over,
+}
+
+impl Future for Answering {
+    type Output = Response<Answer>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response<Answer>> {
+        let later = match &mut *self {
+            Self::Asked(connection, request) => match connection.at_once(request, context) {
+                Ok(response) => return Poll::Ready(response),
+                Err(later) => later,
+            },
+            Self::Later(answer) => return answer.as_mut().poll(context),
+            Self::Over => return Poll::Pending,
+        };
+        let Self::Asked(connection, request) = std::mem::replace(&mut *self, Self::Over) else {
+            return Poll::Pending;
+        };
+        let mut answer = connection.later(request, later);
+        let polled = answer.as_mut().poll(context);
+        *self = Self::Later(answer);
+        polled
+    }
+}
+
+/// Why a request is not answered at once.
+enum Later {
+    /// Not all of the message is there yet.
+    Waits(Known, Receiving),
+    /// The message is there, and is no ordinary check.
+    Other(Known, Replaying),
+    /// It is no check at all, or of a kind that takes longer.
+    Asked(Asked),
+}
+
+/// What was read of a body that is answered by the generated service.
+enum Replaying {
+    Whole(Bytes),
+    Part(Receiving),
 }
 
 impl Connection {
@@ -180,57 +224,120 @@ impl Connection {
         admission.check(&self.counts.pace, deadline, &self.watched)
     }
 
-    /// Answers a check at once where it is an ordinary one. What else there is to do lies
-    /// on the heap, so that the future of every check is no larger than an ordinary one's.
-    async fn check(&self, request: Request<Incoming>, known: Known) -> Response<Answer> {
-        let asked = self.counts.check();
+    /// Answers an ordinary check that is there as a whole. Of any other request, nothing
+    /// but its body was touched.
+    #[inline]
+    fn at_once(
+        &self,
+        request: &mut Request<Incoming>,
+        context: &mut Context<'_>,
+    ) -> Result<Response<Answer>, Later> {
+        self.watched.request();
+        self.counts.pace.ask();
+        let asked = Asked::of(request.uri().path());
+        if !matches!(asked, Asked::Check) || self.is_traced(request) {
+            return Err(Later::Asked(asked));
+        }
+        let Some(known) = self.admitted(request) else {
+            return Err(Later::Asked(asked));
+        };
+        let began = self.counts.begin_check();
         let admission = &self.parts.admission;
         let refused = admission.ordinary(&self.counts.pace, || deadline(request.headers()));
         if let Some(refused) = refused {
-            asked.refused();
-            return refused;
+            self.counts.refuse_check();
+            return Ok(refused);
         }
-        let (head, body) = request.into_parts();
-        let stall = self.parts.admission.limits().stall;
-        let received = within(stall, &head.headers, receive(body)).await;
-        let body = match received {
-            Ok(Received::Message(message)) => {
-                let bounds = known.permit().bounds.as_ref();
-                let decided = decide::decide(&self.parts.application, bounds, content(&message));
-                if let Some(decided) = decided {
-                    asked.decided(decided.is_allowed());
-                    return respond(decided.framed());
+        let mut receiving = Receiving::default();
+        match receiving.poll(request.body_mut(), context) {
+            Poll::Pending => Err(Later::Waits(known, receiving)),
+            Poll::Ready(None) => Err(Later::Other(known, Replaying::Part(receiving))),
+            Poll::Ready(Some(message)) => match self.decide(&known, &message) {
+                None => Err(Later::Other(known, Replaying::Whole(message))),
+                Some(decided) => {
+                    self.counts.end_check(began, decided.is_allowed());
+                    Ok(respond(decided.framed()))
                 }
-                Ok(Replayed::whole(message))
-            }
-            Ok(Received::Other(body)) => Ok(body),
-            Err(late) => Err(late),
-        };
-        asked.goes_on();
-        Box::pin(self.check_after_all(head, body, known)).await
+            },
+        }
     }
 
-    /// Answers a single check that is not answered at once, and was counted as begun.
-    async fn check_after_all(
+    fn decide<'a>(&self, known: &Known, message: &'a Bytes) -> Option<Decided<'a>> {
+        let bounds = known.permit().bounds.as_ref();
+        decide::decide(&self.parts.application, bounds, content(message))
+    }
+
+    /// Answers what was not answered at once.
+    fn later(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        later: Later,
+    ) -> Pin<Box<dyn Future<Output = Response<Answer>> + Send>> {
+        match later {
+            Later::Asked(Asked::Other) => Box::pin(async move { self.manage(request).await }),
+            Later::Asked(asked) => {
+                Box::pin(async move { self.check_otherwise(request, asked).await })
+            }
+            Later::Waits(known, receiving) => {
+                Box::pin(async move { self.check_later(request, known, receiving).await })
+            }
+            Later::Other(known, replaying) => {
+                let request = replay(request, replaying);
+                Box::pin(async move { self.check_after_all(request, known).await })
+            }
+        }
+    }
+
+    /// Answers a single check whose message is still to come.
+    async fn check_later(
         &self,
-        head: http::request::Parts,
-        body: Result<Replayed, Response<Answer>>,
+        request: Request<Incoming>,
+        known: Known,
+        mut receiving: Receiving,
+    ) -> Response<Answer> {
+        let call = self.begin_check();
+        let (head, mut body) = request.into_parts();
+        let stall = self.parts.admission.limits().stall;
+        let receive = poll_fn(|context| receiving.poll(&mut body, context));
+        let replayed = match within(stall, &head.headers, receive).await {
+            Err(late) => return call.follow(late, &self.watched),
+            Ok(None) => receiving.replayed(body),
+            Ok(Some(message)) => match self.decide(&known, &message) {
+                None => Replayed::whole(message),
+                Some(decided) => {
+                    let calls = &self.parts.calls;
+                    calls.decide(Deciding::One, decided.decision(), None);
+                    return call.follow(respond(decided.framed()), &self.watched);
+                }
+            },
+        };
+        let request = Request::from_parts(head, replayed);
+        let response = self.check_by_service(request, known).await;
+        call.follow(response, &self.watched)
+    }
+
+    /// Answers a single check that turned out to be no ordinary one.
+    async fn check_after_all(&self, request: Request<Replayed>, known: Known) -> Response<Answer> {
+        let call = self.begin_check();
+        let response = self.check_by_service(request, known).await;
+        call.follow(response, &self.watched)
+    }
+
+    fn begin_check(&self) -> Call {
+        let place = self.parts.calls.place(IS_AUTHORIZED);
+        Call::begin(&self.parts.calls, &self.counts, place)
+    }
+
+    async fn check_by_service(
+        &self,
+        mut request: Request<Replayed>,
         known: Known,
     ) -> Response<Answer> {
-        let place = self.parts.calls.place(IS_AUTHORIZED);
-        let call = Call::counted(&self.parts.calls, &self.counts, place);
-        let response = match body {
-            Err(late) => late,
-            Ok(body) => {
-                let mut request = Request::from_parts(head, body);
-                request.extensions_mut().insert(known);
-                match self.refusal(&request) {
-                    Some(refused) => refused,
-                    None => self.check_anything(request).await,
-                }
-            }
-        };
-        call.follow(response, &self.watched)
+        request.extensions_mut().insert(known);
+        match self.refusal(&request) {
+            Some(refused) => refused,
+            None => self.check_anything(request).await,
+        }
     }
 
     /// Answers checks that are no ordinary ones, or more than one.
@@ -396,6 +503,14 @@ impl Connection {
     }
 }
 
+/// The request as it came.
+fn replay(request: Request<Incoming>, replaying: Replaying) -> Request<Replayed> {
+    request.map(|rest| match replaying {
+        Replaying::Whole(message) => Replayed::whole(message),
+        Replaying::Part(receiving) => receiving.replayed(rest),
+    })
+}
+
 /// Answers within the time that the client gave.
 fn in_time<B, F>(
     request: Request<B>,
@@ -426,22 +541,16 @@ async fn by(
     }
 }
 
-/// What something comes to, or the answer to a client that has not sent it in time. No
-/// clock is asked where it is there already.
+/// What something comes to, or the answer to a client that has not sent it in time.
 async fn within<T>(
     limit: Duration,
     headers: &HeaderMap,
     coming: impl Future<Output = T>,
 ) -> Result<T, Response<Answer>> {
-    let mut coming = std::pin::pin!(coming);
-    let at_once = std::future::poll_fn(|context| Poll::Ready(coming.as_mut().poll(context)));
-    if let Poll::Ready(there) = at_once.await {
-        return Ok(there);
-    }
     let deadline = deadline(headers);
     let is_due_first = deadline.is_some_and(|deadline| deadline < limit);
     let limit = deadline.map_or(limit, |deadline| deadline.min(limit));
-    let late = Box::pin(tokio::time::timeout(limit, coming)).await;
+    let late = tokio::time::timeout(limit, coming).await;
     late.map_err(|_| {
         let status = if is_due_first {
             status::too_late()

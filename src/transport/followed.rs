@@ -118,11 +118,6 @@ impl Call {
     /// A call that comes in on this thread.
     pub fn begin(calls: &Arc<Calls>, counts: &Arc<ThreadCounts>, method: Place) -> Self {
         counts.start(method);
-        Self::counted(calls, counts, method)
-    }
-
-    /// The same for one that is counted as begun already.
-    pub fn counted(calls: &Arc<Calls>, counts: &Arc<ThreadCounts>, method: Place) -> Self {
         Self {
             counts: Arc::clone(counts),
             calls: Arc::clone(calls),

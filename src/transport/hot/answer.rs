@@ -8,6 +8,7 @@ use prost::encoding::{encode_varint, encoded_len_varint};
 use crate::application::Checked;
 use crate::application::revision::TokenText;
 use crate::engine::Verdict;
+use crate::proto::v1;
 use crate::transport::to_proto;
 
 /// The bytes before each message: whether it is compressed, and its length.
@@ -38,6 +39,14 @@ impl<'a> Decided<'a> {
     /// Whether the principal may.
     pub fn is_allowed(&self) -> bool {
         self.verdict == Verdict::Allow
+    }
+
+    /// The same in the words of the API.
+    pub fn decision(&self) -> v1::Decision {
+        match self.verdict {
+            Verdict::Allow => v1::Decision::Allow,
+            Verdict::Deny => v1::Decision::Deny,
+        }
     }
 
     /// The same, when the request is gone.

@@ -37,13 +37,13 @@ impl<'a> Asked<'a> {
     /// Reads an `IsAuthorizedRequest`; nothing if prost has to.
     pub fn read(message: &'a [u8]) -> Option<Self> {
         let mut asked = Self::default();
-        let mut fields = Fields(message);
+        let mut fields = Fields::of(message);
         while let Some((number, field)) = fields.next()? {
             match number {
                 1 => asked.organization = field.text()?,
-                2 => asked.read_principal(field.bytes()?)?,
+                2 => asked.read_principal(field.message()?)?,
                 3 => asked.action = field.text()?,
-                4 => asked.read_resource(field.bytes()?)?,
+                4 => asked.read_resource(field.message()?)?,
                 5 => return None,
                 6 => asked.at_least = field.text()?,
                 7 => asked.include_reasons = field.truth()?,
@@ -56,8 +56,7 @@ impl<'a> Asked<'a> {
 
     /// A message given twice is one message with the fields of both, so what an
     /// earlier one said stays unless it is said again.
-    fn read_principal(&mut self, message: &'a [u8]) -> Option<()> {
-        let mut fields = Fields(message);
+    fn read_principal(&mut self, mut fields: Fields<'a>) -> Option<()> {
         while let Some((number, field)) = fields.next()? {
             match number {
                 1 => self.principal_type = field.text()?,
@@ -68,8 +67,7 @@ impl<'a> Asked<'a> {
         Some(())
     }
 
-    fn read_resource(&mut self, message: &'a [u8]) -> Option<()> {
-        let mut fields = Fields(message);
+    fn read_resource(&mut self, mut fields: Fields<'a>) -> Option<()> {
         while let Some((number, field)) = fields.next()? {
             match number {
                 1 => self.resource_type = field.text()?,
@@ -95,7 +93,7 @@ impl<'a> AskedMany<'a> {
     /// The questions of that message.
     pub fn of(message: &'a [u8]) -> Self {
         Self {
-            fields: Fields(message),
+            fields: Fields::in_parts(message),
             at_least: "",
         }
     }
@@ -104,7 +102,7 @@ impl<'a> AskedMany<'a> {
     pub fn next_question(&mut self) -> Option<Option<Asked<'a>>> {
         while let Some((number, field)) = self.fields.next()? {
             match number {
-                1 => return Asked::read(field.bytes()?).map(Some),
+                1 => return Asked::read(field.message()?.as_bytes()).map(Some),
                 2 => self.at_least = field.text()?,
                 _ => {}
             }
@@ -116,20 +114,21 @@ impl<'a> AskedMany<'a> {
 /// The value of a field, by how it is written.
 enum Field<'a> {
     Number(u64),
-    Bytes(&'a [u8]),
+    Bytes(Fields<'a>),
     Other,
 }
 
 impl<'a> Field<'a> {
-    fn bytes(self) -> Option<&'a [u8]> {
+    fn message(self) -> Option<Fields<'a>> {
         match self {
-            Self::Bytes(bytes) => Some(bytes),
+            Self::Bytes(fields) => Some(fields),
             Self::Number(_) | Self::Other => None,
         }
     }
 
+    #[inline]
     fn text(self) -> Option<&'a str> {
-        std::str::from_utf8(self.bytes()?).ok()
+        self.message()?.as_text()
     }
 
     fn truth(self) -> Option<bool> {
@@ -144,13 +143,55 @@ impl<'a> Field<'a> {
 const MAX_GROUPS: u32 = 8;
 
 /// The fields of a message that are still to be read.
-struct Fields<'a>(&'a [u8]);
+#[derive(Clone, Copy)]
+struct Fields<'a> {
+    /// The bytes that it lies in.
+    bytes: &'a [u8],
+    /// The same, if they are text as a whole. Keys and lengths mostly are ASCII, so that
+    /// one look at a message does for all texts in it: a piece of text that begins and
+    /// ends between two characters is text.
+    text: Option<&'a str>,
+    /// Where the next begins.
+    next: usize,
+    /// Where the last ends.
+    end: usize,
+}
 
 impl<'a> Fields<'a> {
+    /// Those of a message.
+    #[inline]
+    fn of(bytes: &'a [u8]) -> Self {
+        Self {
+            text: std::str::from_utf8(bytes).ok(),
+            ..Self::in_parts(bytes)
+        }
+    }
+
+    /// Those of one whose parts are looked at one by one.
+    fn in_parts(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            text: None,
+            next: 0,
+            end: bytes.len(),
+        }
+    }
+
+    fn as_bytes(&self) -> &'a [u8] {
+        self.bytes.get(self.next..self.end).unwrap_or_default()
+    }
+
+    #[inline]
+    fn as_text(&self) -> Option<&'a str> {
+        self.text
+            .and_then(|text| text.get(self.next..self.end))
+            .or_else(|| std::str::from_utf8(self.as_bytes()).ok())
+    }
+
     /// The next field with its number, or the end; nothing if it can't be read here.
     #[inline]
     fn next(&mut self) -> Option<Option<(u32, Field<'a>)>> {
-        if self.0.is_empty() {
+        if self.next == self.end {
             return Some(None);
         }
         let (number, kind) = self.key()?;
@@ -193,16 +234,27 @@ impl<'a> Fields<'a> {
     }
 
     #[inline]
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
+    fn take(&mut self, length: usize) -> Option<Self> {
+        if length > self.end - self.next {
+            return None;
+        }
+        let end = self.next + length;
+        let taken = Self { end, ..*self };
+        self.next = end;
         Some(taken)
     }
 
     #[inline]
+    fn byte(&mut self) -> Option<u8> {
+        let [byte] = *self.take(1)?.as_bytes() else {
+            return None;
+        };
+        Some(byte)
+    }
+
+    #[inline]
     fn varint(&mut self) -> Option<u64> {
-        let (&first, rest) = self.0.split_first()?;
-        self.0 = rest;
+        let first = self.byte()?;
         if first < 0x80 {
             return Some(first.into());
         }
@@ -213,8 +265,7 @@ impl<'a> Fields<'a> {
     fn long_varint(&mut self, first: u8) -> Option<u64> {
         let mut value = u64::from(first & 0x7f);
         for place in 1..10 {
-            let (&byte, rest) = self.0.split_first()?;
-            self.0 = rest;
+            let byte = self.byte()?;
             value |= u64::from(byte & 0x7f) << (7 * place);
             if byte < 0x80 {
                 return (place < 9 || byte < 2).then_some(value);

@@ -4,9 +4,8 @@
 //! else, what was read is put back in front of the rest, and the body is as it was.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::Response;
@@ -16,42 +15,48 @@ use hyper::body::Incoming;
 use super::answer::HEADER_BYTES;
 use crate::transport::body::Answer;
 
-/// What a client sent for a call with one message.
-pub enum Received {
-    /// One uncompressed message, with its header.
-    Message(Bytes),
-    /// Anything else.
-    Other(Replayed),
+/// What was read of the body of a call with one message.
+#[derive(Default)]
+pub struct Receiving {
+    message: Option<Bytes>,
+    /// What came that is no such message.
+    other: Option<Result<Frame<Bytes>, hyper::Error>>,
 }
 
-/// Reads a body up to its end if it is one message in one piece.
-pub async fn receive(mut body: Incoming) -> Received {
-    let mut message: Option<Bytes> = None;
-    loop {
-        let frame = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
-        match frame {
-            None => {
-                return match message {
-                    Some(message) => Received::Message(message),
-                    None => Received::Other(Replayed::new(None, None, body)),
-                };
-            }
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) if data.is_empty() => {}
-                Ok(data) if message.is_none() && is_whole(&data) => message = Some(data),
-                Ok(data) => {
-                    return Received::Other(Replayed::new(
-                        message,
-                        Some(Ok(Frame::data(data))),
-                        body,
-                    ));
+impl Receiving {
+    /// Reads on to the end. Ready with the message, header included, if the body is one
+    /// uncompressed message in one piece; with nothing as soon as it is anything else.
+    #[inline]
+    pub fn poll(&mut self, body: &mut Incoming, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        loop {
+            match ready!(Pin::new(&mut *body).poll_frame(context)) {
+                None => return Poll::Ready(self.message.take()),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) if data.is_empty() => {}
+                    Ok(data) if self.message.is_none() && is_whole(&data) => {
+                        self.message = Some(data);
+                    }
+                    Ok(data) => {
+                        self.other = Some(Ok(Frame::data(data)));
+                        return Poll::Ready(None);
+                    }
+                    // Trailers of a request say nothing that a check would heed.
+                    Err(_) => {}
+                },
+                Some(Err(error)) => {
+                    self.other = Some(Err(error));
+                    return Poll::Ready(None);
                 }
-                // Trailers of a request say nothing that a check would heed.
-                Err(_) => {}
-            },
-            Some(Err(error)) => {
-                return Received::Other(Replayed::new(message, Some(Err(error)), body));
             }
+        }
+    }
+
+    /// The body as it was before anything was read.
+    pub fn replayed(self, rest: Incoming) -> Replayed {
+        let message = self.message.map(|message| Ok(Frame::data(message)));
+        Replayed {
+            read: message.into_iter().chain(self.other).collect(),
+            rest: Some(rest),
         }
     }
 }
@@ -82,18 +87,6 @@ pub struct Replayed {
 }
 
 impl Replayed {
-    fn new(
-        message: Option<Bytes>,
-        last: Option<Result<Frame<Bytes>, hyper::Error>>,
-        rest: Incoming,
-    ) -> Self {
-        let message = message.map(|message| Ok(Frame::data(message)));
-        Self {
-            read: message.into_iter().chain(last).collect(),
-            rest: Some(rest),
-        }
-    }
-
     /// A body of which everything was read.
     pub fn whole(message: Bytes) -> Self {
         Self {
