@@ -12,7 +12,7 @@ use super::Error;
 use crate::domain::refusal::{Fault, Violation};
 use crate::store::Sequence;
 
-const SHARD: &str = "0";
+const SHARD: u8 = b'0';
 /// Digits of the largest sequence.
 const MAX_DIGITS: usize = 16;
 
@@ -27,37 +27,42 @@ pub fn token(sequence: u64) -> String {
 /// A token that takes no memory elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenText {
-    bytes: [u8; 2 + MAX_DIGITS],
+    bytes: [u8; Self::MAX_BYTES],
     length: usize,
 }
 
 impl TokenText {
+    /// The most bytes of a token.
+    pub const MAX_BYTES: usize = 2 + MAX_DIGITS;
+
     /// The token of a position in the history.
+    #[inline]
     pub fn of(sequence: u64) -> Self {
-        let mut bytes = [0; 2 + MAX_DIGITS];
-        let digits = (u64::BITS - sequence.leading_zeros()).div_ceil(4).max(1);
-        let digits = (0..digits)
-            .rev()
-            .map(|place| match (sequence >> (4 * place)) & 0xf {
-                digit @ 0..=9 => b'0' + digit as u8,
-                digit => b'a' - 10 + digit as u8,
-            });
-        let mut length = 0;
-        for (place, byte) in bytes
-            .iter_mut()
-            .zip(SHARD.bytes().chain(*b".").chain(digits))
-        {
-            *place = byte;
-            length += 1;
+        let mut bytes = [0; Self::MAX_BYTES];
+        let [shard, point, digits @ ..] = &mut bytes;
+        (*shard, *point) = (SHARD, b'.');
+        let count = (u64::BITS - sequence.leading_zeros()).div_ceil(4).max(1);
+        for (place, digit) in (0..count).rev().zip(digits) {
+            *digit = match (sequence >> (4 * place)) & 0xf {
+                number @ 0..=9 => b'0' + number as u8,
+                number => b'a' - 10 + number as u8,
+            };
         }
-        Self { bytes, length }
+        Self {
+            bytes,
+            length: 2 + count as usize,
+        }
     }
 
     /// Its text.
     pub fn as_str(&self) -> &str {
-        let text = self.bytes.get(..self.length);
-        text.and_then(|text| std::str::from_utf8(text).ok())
-            .unwrap_or_default()
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    /// The bytes of its text.
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
     }
 }
 
@@ -67,7 +72,7 @@ pub fn parse(given: &str) -> Result<Option<Sequence>, Error> {
         return Ok(None);
     }
     let sequence = given
-        .strip_prefix(SHARD)
+        .strip_prefix(char::from(SHARD))
         .and_then(|rest| rest.strip_prefix('.'))
         .filter(|digits| {
             digits.len() <= MAX_DIGITS

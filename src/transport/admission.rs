@@ -9,6 +9,8 @@
 //! - a call whose deadline will have passed when it gets its turn;
 //! - while a serving thread is overloaded ([`Pace`]), everything but ordinary checks,
 //!   health and reflection;
+//! - a batch that would be answered too late, or that would wait for longer than the
+//!   thread may be late, since batches that came before it wait too ([`Lane`]);
 //! - changes beyond three quarters, and everything else beyond all, of the calls that may
 //!   be under way on the other runtime; and what is too much on one connection;
 //! - checks of what is not in memory, where too many wait for that already (the
@@ -26,6 +28,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::body::Answer;
 use super::calls::{Calls, Shed};
 use super::guarded::Watched;
+use super::lane::{Expected, Lane};
 use super::limits::{Limits, MAX_BATCHES};
 use super::pace::Pace;
 use super::status;
@@ -97,15 +100,25 @@ impl Admission {
         is_late.then(|| self.refuse(Shed::Lag, OVERLOADED))
     }
 
-    /// Lets in a batch, whose answer is made as a whole.
-    pub fn batch(&self, here: &OnConnection) -> Result<Admitted, Box<Response<Answer>>> {
+    /// Lets in a batch, whose answer is made as a whole, to the lane of its thread.
+    pub fn batch(
+        &self,
+        here: &OnConnection,
+        lane: &Arc<Lane>,
+        deadline: Option<Duration>,
+    ) -> Result<(Admitted, Expected), Box<Response<Answer>>> {
         let places = || Arc::new(Semaphore::new(MAX_BATCHES));
-        match place(here.batches.get_or_init(places)) {
-            None => Err(Box::new(self.refuse(Shed::Connection, TOO_MUCH_HERE))),
-            batch => Ok(Admitted {
-                _places: [batch, None, None],
-            }),
+        let Some(batch) = place(here.batches.get_or_init(places)) else {
+            return Err(Box::new(self.refuse(Shed::Connection, TOO_MUCH_HERE)));
+        };
+        let patience = deadline.map_or(self.limits.lag, |deadline| deadline.min(self.limits.lag));
+        if lane.ahead() > patience {
+            return Err(Box::new(self.refuse(Shed::Batches, OVERLOADED)));
         }
+        let admitted = Admitted {
+            _places: [Some(batch), None, None],
+        };
+        Ok((admitted, lane.expect()))
     }
 
     /// Lets in what is no check; `changes` says whether it is to change something, and
@@ -181,6 +194,35 @@ mod tests {
         assert_eq!(calls.shed_for(Shed::Lag), 1);
         pace.round(Duration::ZERO, 2, admission.limits().lag);
         assert!(admission.check(&pace, deadline(1), &watched).is_none());
+    }
+
+    #[test]
+    fn a_batch_is_refused_that_would_wait_for_too_long() {
+        let limits = Limits::default();
+        let admission = Admission::new(limits, Arc::default());
+        let (here, lane) = (OnConnection::default(), Arc::new(Lane::default()));
+        let ask = |deadline| admission.batch(&here, &lane, deadline);
+        let mut let_in = Vec::new();
+        while lane.ahead() <= Duration::from_millis(5) {
+            let_in.push(ask(None).ok().expect("there is room"));
+        }
+        let refused = ask(Some(Duration::from_millis(5))).err();
+        let refused = refused.expect("it can't be in time");
+        assert_eq!(refused.headers()["grpc-status"], "8");
+        assert_eq!(admission.calls.shed_for(Shed::Batches), 1);
+        let in_time = ask(Some(lane.ahead()));
+        assert!(in_time.is_ok());
+        // However long the client would wait.
+        let _others: Vec<_> = std::iter::from_fn(|| {
+            let is_due = lane.ahead() <= limits.lag;
+            is_due.then(|| lane.expect())
+        })
+        .collect();
+        assert!(ask(None).is_err());
+        assert!(ask(Some(Duration::MAX)).is_err());
+        assert_eq!(admission.calls.shed_for(Shed::Batches), 3);
+        drop(let_in);
+        assert!(ask(None).is_ok());
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::proto::v1::authorization_service_server::AuthorizationService;
 pub(super) const MAX_CORRELATION_BYTES: usize = 128;
 
 /// How many items of a batch are answered before other requests get a turn.
-pub(super) const ITEMS_AT_A_TIME: usize = 256;
+const ITEMS_AT_A_TIME: usize = 256;
 
 /// Serves checks.
 pub struct AuthorizationRpc {

@@ -148,11 +148,12 @@ impl Gate {
 
     /// Whoever presents this, or, without anything presented, is on the connection.
     fn know(&self, presented: Option<&HeaderValue>, line: &Line) -> Option<Known> {
-        if let Some(before) = line.remembered.0.load_full()
+        let before = line.remembered.0.load();
+        if let Some(before) = &*before
             && is_same(before.presented.as_ref(), presented)
             && self.is_current(before.generation, &before.permit)
         {
-            return Some(Known(before));
+            return Some(Known(Arc::clone(before)));
         }
         // Taken before anything is looked up, so that a change meanwhile is noticed.
         let generation = self.generation();

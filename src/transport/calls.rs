@@ -200,11 +200,19 @@ pub enum Shed {
     Connection,
     /// As many changes as may be wait.
     Writes,
+    /// So many batches wait that one more would be answered too late.
+    Batches,
 }
 
 impl Shed {
     /// All causes.
-    pub const ALL: [Self; 4] = [Self::Lag, Self::Managed, Self::Connection, Self::Writes];
+    pub const ALL: [Self; 5] = [
+        Self::Lag,
+        Self::Managed,
+        Self::Connection,
+        Self::Writes,
+        Self::Batches,
+    ];
 
     /// What metrics call it.
     pub fn name(self) -> &'static str {
@@ -213,6 +221,7 @@ impl Shed {
             Self::Managed => "managed_limit",
             Self::Connection => "connection_limit",
             Self::Writes => "write_limit",
+            Self::Batches => "batch_queue",
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Where a request is answered: a check on the thread that read it, all else
 //! elsewhere. What can't be answered in time is refused here ([`admission`](super::admission)).
 
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,7 +17,7 @@ use super::admission::{Admission, OnConnection};
 use super::authorization_service::AuthorizationRpc;
 use super::body::Answer;
 use super::caller::{Authenticator, Gate, Hold, Known, Line};
-use super::calls::{Calls, Counting, Deciding, Place, ThreadCounts};
+use super::calls::{Calls, Counting, Place, ThreadCounts};
 use super::elsewhere::Elsewhere;
 use super::followed::{Call, Speaker, Told, request_id};
 use super::guarded::Watched;
@@ -27,9 +26,11 @@ use super::hot::answer::Decided;
 use super::hot::unary::{Receiving, Replayed, content, respond};
 use super::hot::{batch, decide, stream};
 use super::identities::Peer;
+use super::lane::Lane;
 use super::patience::Patient;
 use super::server::Manner;
 use super::serving::{Handler, Session};
+use super::waiting::Ticket;
 use super::{from_proto, status, traced};
 use crate::application::Application;
 use crate::proto::v1::authorization_service_server::AuthorizationServiceServer;
@@ -101,6 +102,7 @@ impl Handler for Dispatch {
             counts,
             watched: Arc::default(),
             managed: OnConnection::default(),
+            lane: Lane::here(),
         }
     }
 }
@@ -112,8 +114,10 @@ pub struct Connection {
     /// The counts of the thread that serves it.
     counts: Arc<ThreadCounts>,
     watched: Arc<Watched>,
-    /// How much that is no check is under way on it.
+    /// How much that is more than a check is under way on it.
     managed: OnConnection,
+    /// Where the batches of the thread wait that serves it.
+    lane: Arc<Lane>,
 }
 
 impl Drop for Connection {
@@ -150,7 +154,12 @@ impl Session for Connection {
         self: Arc<Self>,
         request: Request<Incoming>,
     ) -> impl Future<Output = Response<Answer>> + Send + 'static {
-        Answering::Asked(self, request)
+        Answering {
+            connection: self,
+            request: Some(request),
+            ordinary: None,
+            later: None,
+        }
     }
 
     fn watched(&self) -> Arc<Watched> {
@@ -158,52 +167,129 @@ impl Session for Connection {
     }
 }
 
-/// A request and its answer, which is made when it is polled first if the request is an
-/// ordinary check that is there as a whole. What else there is to do lies on the heap, so
-/// that this is no larger than the request, however it is moved.
-enum Answering {
-    Asked(Arc<Connection>, Request<Incoming>),
-    Later(Pin<Box<dyn Future<Output = Response<Answer>> + Send>>),
-    /// It was answered.
-    Over,
+/// A request being answered. An ordinary check is answered right here, as soon as its
+/// message is there. What else there is to do lies on the heap, so that this is hardly
+/// larger than the request.
+struct Answering {
+    connection: Arc<Connection>,
+    /// The request, until it is answered.
+    request: Option<Request<Incoming>>,
+    /// What is known of it once it may be an ordinary check.
+    ordinary: Option<Ordinary>,
+    /// How it is answered if it is none.
+    later: Option<Later>,
+}
+
+/// An answer that takes longer than an ordinary one.
+type Later = Pin<Box<dyn Future<Output = Response<Answer>> + Send>>;
+
+/// What may be an ordinary check: the message will tell.
+struct Ordinary {
+    known: Known,
+    receiving: Receiving,
+    /// When it began, or 0 if that is not measured.
+    began: u64,
+    /// Its place among those that wait for their message, if it does.
+    ticket: Option<Ticket>,
 }
 
 impl Future for Answering {
     type Output = Response<Answer>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response<Answer>> {
-        let later = match &mut *self {
-            Self::Asked(connection, request) => match connection.at_once(request, context) {
-                Ok(response) => return Poll::Ready(response),
-                Err(later) => later,
-            },
-            Self::Later(answer) => return answer.as_mut().poll(context),
-            Self::Over => return Poll::Pending,
-        };
-        let Self::Asked(connection, request) = std::mem::replace(&mut *self, Self::Over) else {
+        let this = &mut *self;
+        if let Some(later) = &mut this.later {
+            return later.as_mut().poll(context);
+        }
+        let Some(request) = &mut this.request else {
             return Poll::Pending;
         };
-        let mut answer = connection.later(request, later);
-        let polled = answer.as_mut().poll(context);
-        *self = Self::Later(answer);
-        polled
+        let ordinary = match &mut this.ordinary {
+            Some(ordinary) => ordinary,
+            none => match this.connection.begin(request) {
+                Err(response) => return Poll::Ready(response),
+                Ok(Begun::Ordinary(ordinary)) => none.insert(ordinary),
+                Ok(Begun::Other(asked)) => return this.go_on(context, asked),
+            },
+        };
+        match ordinary.receiving.poll(request.body_mut(), context) {
+            Poll::Ready(Some(message)) => {
+                let connection = &this.connection;
+                match connection.decide(&ordinary.known, &message) {
+                    Some(decided) => {
+                        let counts = &connection.counts;
+                        counts.end_check(ordinary.began, decided.is_allowed());
+                        Poll::Ready(respond(decided.framed()))
+                    }
+                    None => this.replay(context, Some(message)),
+                }
+            }
+            Poll::Ready(None) => this.replay(context, None),
+            Poll::Pending => {
+                let waiting = &this.connection.watched.waiting;
+                match &ordinary.ticket {
+                    None => ordinary.ticket = Some(waiting.enter(context.waker())),
+                    Some(ticket) if waiting.is_in_time(ticket) => {}
+                    Some(_) => return Poll::Ready(this.connection.too_slow()),
+                }
+                Poll::Pending
+            }
+        }
     }
 }
 
-/// Why a request is not answered at once.
-enum Later {
-    /// Not all of the message is there yet.
-    Waits(Known, Receiving),
-    /// The message is there, and is no ordinary check.
-    Other(Known, Replaying),
-    /// It is no check at all, or of a kind that takes longer.
-    Asked(Asked),
+impl Answering {
+    /// Answers what is no ordinary check.
+    fn go_on(&mut self, context: &mut Context<'_>, asked: Asked) -> Poll<Response<Answer>> {
+        let Some(request) = self.request.take() else {
+            return Poll::Pending;
+        };
+        let connection = Arc::clone(&self.connection);
+        let later: Later = match asked {
+            Asked::Other => Box::pin(async move { connection.manage(request).await }),
+            asked => Box::pin(async move { connection.check_otherwise(request, asked).await }),
+        };
+        self.later.insert(later).as_mut().poll(context)
+    }
+
+    /// Answers a check that turned out to be no ordinary one; its message, if it is one.
+    fn replay(
+        &mut self,
+        context: &mut Context<'_>,
+        message: Option<Bytes>,
+    ) -> Poll<Response<Answer>> {
+        self.leave();
+        let (Some(request), Some(ordinary)) = (self.request.take(), self.ordinary.take()) else {
+            return Poll::Pending;
+        };
+        let request = request.map(|rest| match message {
+            Some(message) => Replayed::whole(message),
+            None => ordinary.receiving.replayed(rest),
+        });
+        let (connection, known) = (Arc::clone(&self.connection), ordinary.known);
+        let later = Box::pin(async move { connection.check_after_all(request, known).await });
+        self.later.insert(later).as_mut().poll(context)
+    }
+
+    /// Waits no longer for a message.
+    fn leave(&self) {
+        let ordinary = self.ordinary.as_ref();
+        if let Some(ticket) = ordinary.and_then(|ordinary| ordinary.ticket.as_ref()) {
+            self.connection.watched.waiting.leave(ticket);
+        }
+    }
 }
 
-/// What was read of a body that is answered by the generated service.
-enum Replaying {
-    Whole(Bytes),
-    Part(Receiving),
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// What a request turns out to be by its headers.
+enum Begun {
+    Ordinary(Ordinary),
+    Other(Asked),
 }
 
 impl Connection {
@@ -224,120 +310,63 @@ impl Connection {
         admission.check(&self.counts.pace, deadline, &self.watched)
     }
 
-    /// Answers an ordinary check that is there as a whole. Of any other request, nothing
-    /// but its body was touched.
+    /// Looks at the headers of a request, and answers it if it is refused.
     #[inline]
-    fn at_once(
-        &self,
-        request: &mut Request<Incoming>,
-        context: &mut Context<'_>,
-    ) -> Result<Response<Answer>, Later> {
+    fn begin(&self, request: &Request<Incoming>) -> Result<Begun, Response<Answer>> {
         self.watched.request();
         self.counts.pace.ask();
         let asked = Asked::of(request.uri().path());
         if !matches!(asked, Asked::Check) || self.is_traced(request) {
-            return Err(Later::Asked(asked));
+            return Ok(Begun::Other(asked));
         }
         let Some(known) = self.admitted(request) else {
-            return Err(Later::Asked(asked));
+            return Ok(Begun::Other(asked));
         };
-        let began = self.counts.begin_check();
         let admission = &self.parts.admission;
         let refused = admission.ordinary(&self.counts.pace, || deadline(request.headers()));
         if let Some(refused) = refused {
             self.counts.refuse_check();
-            return Ok(refused);
+            return Err(refused);
         }
-        let mut receiving = Receiving::default();
-        match receiving.poll(request.body_mut(), context) {
-            Poll::Pending => Err(Later::Waits(known, receiving)),
-            Poll::Ready(None) => Err(Later::Other(known, Replaying::Part(receiving))),
-            Poll::Ready(Some(message)) => match self.decide(&known, &message) {
-                None => Err(Later::Other(known, Replaying::Whole(message))),
-                Some(decided) => {
-                    self.counts.end_check(began, decided.is_allowed());
-                    Ok(respond(decided.framed()))
-                }
-            },
-        }
+        Ok(Begun::Ordinary(Ordinary {
+            known,
+            receiving: Receiving::default(),
+            began: self.counts.begin_check(),
+            ticket: None,
+        }))
     }
 
+    #[inline]
     fn decide<'a>(&self, known: &Known, message: &'a Bytes) -> Option<Decided<'a>> {
         let bounds = known.permit().bounds.as_ref();
         decide::decide(&self.parts.application, bounds, content(message))
     }
 
-    /// Answers what was not answered at once.
-    fn later(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-        later: Later,
-    ) -> Pin<Box<dyn Future<Output = Response<Answer>> + Send>> {
-        match later {
-            Later::Asked(Asked::Other) => Box::pin(async move { self.manage(request).await }),
-            Later::Asked(asked) => {
-                Box::pin(async move { self.check_otherwise(request, asked).await })
-            }
-            Later::Waits(known, receiving) => {
-                Box::pin(async move { self.check_later(request, known, receiving).await })
-            }
-            Later::Other(known, replaying) => {
-                let request = replay(request, replaying);
-                Box::pin(async move { self.check_after_all(request, known).await })
-            }
-        }
-    }
-
-    /// Answers a single check whose message is still to come.
-    async fn check_later(
-        &self,
-        request: Request<Incoming>,
-        known: Known,
-        mut receiving: Receiving,
-    ) -> Response<Answer> {
-        let call = self.begin_check();
-        let (head, mut body) = request.into_parts();
-        let stall = self.parts.admission.limits().stall;
-        let receive = poll_fn(|context| receiving.poll(&mut body, context));
-        let replayed = match within(stall, &head.headers, receive).await {
-            Err(late) => return call.follow(late, &self.watched),
-            Ok(None) => receiving.replayed(body),
-            Ok(Some(message)) => match self.decide(&known, &message) {
-                None => Replayed::whole(message),
-                Some(decided) => {
-                    let calls = &self.parts.calls;
-                    calls.decide(Deciding::One, decided.decision(), None);
-                    return call.follow(respond(decided.framed()), &self.watched);
-                }
-            },
-        };
-        let request = Request::from_parts(head, replayed);
-        let response = self.check_by_service(request, known).await;
-        call.follow(response, &self.watched)
+    /// The answer to a check whose message did not come in time.
+    fn too_slow(&self) -> Response<Answer> {
+        let late = status::too_slow().into_http::<tonic::body::Body>();
+        self.begin_check()
+            .follow(late.map(Answer::from), &self.watched)
     }
 
     /// Answers a single check that turned out to be no ordinary one.
-    async fn check_after_all(&self, request: Request<Replayed>, known: Known) -> Response<Answer> {
+    async fn check_after_all(
+        &self,
+        mut request: Request<Replayed>,
+        known: Known,
+    ) -> Response<Answer> {
         let call = self.begin_check();
-        let response = self.check_by_service(request, known).await;
+        request.extensions_mut().insert(known);
+        let response = match self.refusal(&request) {
+            Some(refused) => refused,
+            None => self.check_anything(request).await,
+        };
         call.follow(response, &self.watched)
     }
 
     fn begin_check(&self) -> Call {
         let place = self.parts.calls.place(IS_AUTHORIZED);
         Call::begin(&self.parts.calls, &self.counts, place)
-    }
-
-    async fn check_by_service(
-        &self,
-        mut request: Request<Replayed>,
-        known: Known,
-    ) -> Response<Answer> {
-        request.extensions_mut().insert(known);
-        match self.refusal(&request) {
-            Some(refused) => refused,
-            None => self.check_anything(request).await,
-        }
     }
 
     /// Answers checks that are no ordinary ones, or more than one.
@@ -370,13 +399,16 @@ impl Connection {
                 let application = Arc::clone(&self.parts.application);
                 let elsewhere = self.parts.elsewhere.clone();
                 let counts = self.counting();
-                let _admitted = match self.parts.admission.batch(&self.managed) {
+                let deadline = deadline(request.headers());
+                let admission = &self.parts.admission;
+                let admitted = admission.batch(&self.managed, &self.lane, deadline);
+                let (_admitted, expected) = match admitted {
                     Ok(admitted) => admitted,
                     Err(refused) => return *refused,
                 };
                 let request = request.map(|body| Patient::new(body, stall, false));
                 in_time(request, |request| {
-                    batch::answer(application, elsewhere, known, counts, request)
+                    batch::answer(application, elsewhere, known, counts, expected, request)
                 })
                 .await
             }
@@ -503,14 +535,6 @@ impl Connection {
     }
 }
 
-/// The request as it came.
-fn replay(request: Request<Incoming>, replaying: Replaying) -> Request<Replayed> {
-    request.map(|rest| match replaying {
-        Replaying::Whole(message) => Replayed::whole(message),
-        Replaying::Part(receiving) => receiving.replayed(rest),
-    })
-}
-
 /// Answers within the time that the client gave.
 fn in_time<B, F>(
     request: Request<B>,
@@ -539,26 +563,6 @@ async fn by(
                     .map(Answer::from)
             }),
     }
-}
-
-/// What something comes to, or the answer to a client that has not sent it in time.
-async fn within<T>(
-    limit: Duration,
-    headers: &HeaderMap,
-    coming: impl Future<Output = T>,
-) -> Result<T, Response<Answer>> {
-    let deadline = deadline(headers);
-    let is_due_first = deadline.is_some_and(|deadline| deadline < limit);
-    let limit = deadline.map_or(limit, |deadline| deadline.min(limit));
-    let late = tokio::time::timeout(limit, coming).await;
-    late.map_err(|_| {
-        let status = if is_due_first {
-            status::too_late()
-        } else {
-            status::too_slow()
-        };
-        status.into_http::<tonic::body::Body>().map(Answer::from)
-    })
 }
 
 fn deadline(headers: &HeaderMap) -> Option<Duration> {

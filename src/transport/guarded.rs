@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::calls::Ended;
 use super::limits::{Limits, MAX_WAITING_BYTES, PREFACE_BYTES};
+use super::waiting::Waiting;
 use crate::measure::Count;
 use crate::world;
 
@@ -33,6 +34,8 @@ pub struct Watched {
     requests: Count,
     /// Answers that are made piece by piece.
     answers: Mutex<Vec<Weak<Taken>>>,
+    /// Requests whose message is still to come.
+    pub waiting: Waiting,
 }
 
 /// Since when a piece of an answer waits to be taken, in ticks; 0 while none does.
@@ -124,11 +127,13 @@ impl Watched {
             return Ended::Handshake;
         }
         let turn = (limits.stall.min(limits.idle) / 4).max(Duration::from_millis(10));
+        let patience = limits.stall.div_duration_f64(turn).ceil() as u64;
         let mut requests = self.requests.get();
         let mut asked_at = world::ticks();
         loop {
             tokio::time::sleep(turn).await;
             self.write_off();
+            self.waiting.turn(patience);
             let now = world::ticks();
             let (is_stuck, is_answering) = self.look_at_answers(now, limits.stall);
             if is_stuck || has_passed(self.blocked_since.get(), now, limits.stall) {

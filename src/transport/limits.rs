@@ -12,6 +12,11 @@ pub const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// The most requests at a time on one connection. They wait for each other, so it is also
 /// what bounds how late the last of them is answered.
 pub const MAX_STREAMS: u32 = 256;
+/// The most requests at a time on all connections of a thread, as far as they can be
+/// divided: those that come when there are many connections may have fewer.
+pub const STREAMS_ON_THREAD: usize = 16_384;
+/// What each connection may have in any case.
+pub const LEAST_STREAMS: usize = 16;
 /// How many bytes may be on their way to the daemon for one request, before they are read.
 pub const STREAM_WINDOW: u32 = 1024 * 1024;
 /// The same for all requests of a connection together.
@@ -68,9 +73,35 @@ impl Default for Limits {
     }
 }
 
+/// How many requests a connection may have at a time that is one of so many.
+pub fn streams_of_one(connections: usize) -> u32 {
+    let share = STREAMS_ON_THREAD / connections.max(1);
+    let share = share.max(LEAST_STREAMS);
+    u32::try_from(share).map_or(MAX_STREAMS, |share| share.min(MAX_STREAMS))
+}
+
 impl Limits {
     /// The most changes at a time.
     pub fn changes(&self) -> usize {
         (self.managed - self.managed / 4).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_connections_share_what_a_thread_answers_in_time() {
+        for (connections, streams) in [
+            (0, MAX_STREAMS),
+            (1, MAX_STREAMS),
+            (64, MAX_STREAMS),
+            (128, 128),
+            (1_024, 16),
+            (4_096, 16),
+        ] {
+            assert_eq!(streams_of_one(connections), streams, "{connections}");
+        }
     }
 }

@@ -2,13 +2,12 @@
 
 use std::borrow::Cow;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use prost::encoding::{encode_varint, encoded_len_varint};
 
 use crate::application::Checked;
 use crate::application::revision::TokenText;
 use crate::engine::Verdict;
-use crate::proto::v1;
 use crate::transport::to_proto;
 
 /// The bytes before each message: whether it is compressed, and its length.
@@ -41,14 +40,6 @@ impl<'a> Decided<'a> {
         self.verdict == Verdict::Allow
     }
 
-    /// The same in the words of the API.
-    pub fn decision(&self) -> v1::Decision {
-        match self.verdict {
-            Verdict::Allow => v1::Decision::Allow,
-            Verdict::Deny => v1::Decision::Deny,
-        }
-    }
-
     /// The same, when the request is gone.
     pub fn into_owned(self) -> Decided<'static> {
         Decided {
@@ -68,19 +59,19 @@ impl<'a> Decided<'a> {
             0 => 0,
             length => delimited_length(length),
         };
-        2 + delimited_length(self.revision.as_str().len()) + valid_until + correlation_id
+        2 + 2 + self.revision.as_bytes().len() + valid_until + correlation_id
     }
 
     /// Writes it as an `IsAuthorizedResponse`.
+    #[inline]
     pub fn write(&self, out: &mut impl BufMut) {
-        out.put_slice(&[
-            0x08,
-            match self.verdict {
-                Verdict::Allow => 1,
-                Verdict::Deny => 2,
-            },
-        ]);
-        write_text(0x12, self.revision.as_str(), out);
+        let verdict = match self.verdict {
+            Verdict::Allow => 1,
+            Verdict::Deny => 2,
+        };
+        let revision = self.revision.as_bytes();
+        out.put_slice(&[0x08, verdict, 0x12, length_in_one_byte(revision)]);
+        out.put_slice(revision);
         if let Some((seconds, nanos)) = self.valid_until {
             let length = number_length(seconds) + number_length(nanos.into());
             out.put_u8(0x1a);
@@ -106,12 +97,18 @@ impl<'a> Decided<'a> {
     /// The message with what goes before it on the wire.
     pub fn framed(&self) -> Bytes {
         let length = self.length();
-        let mut out = BytesMut::with_capacity(HEADER_BYTES + length);
-        out.put_u8(0);
-        out.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+        let mut out = Vec::with_capacity(HEADER_BYTES + length);
+        let [a, b, c, d] = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+        out.extend_from_slice(&[0, a, b, c, d]);
         self.write(&mut out);
-        out.freeze()
+        out.into()
     }
+}
+
+/// The length of a revision, which is short.
+fn length_in_one_byte(revision: &[u8]) -> u8 {
+    const { assert!(TokenText::MAX_BYTES < 0x80, "a length of one byte") };
+    revision.len() as u8
 }
 
 /// Writes a text field, with its key of one byte.

@@ -22,12 +22,16 @@ use crate::application::revision::TokenText;
 use crate::application::{Application, Bounds};
 use crate::engine::Snapshot;
 use crate::proto::v1;
-use crate::transport::authorization_service::{ITEMS_AT_A_TIME, answer_batch, note_batch, refused};
+use crate::transport::authorization_service::{answer_batch, note_batch, refused};
 use crate::transport::caller::Known;
 use crate::transport::calls::{Counting, Deciding};
 use crate::transport::elsewhere::Elsewhere;
+use crate::transport::lane::{Expected, Turn};
 use crate::transport::limits::MAX_REQUEST_BYTES;
 use crate::transport::{from_proto, status};
+
+/// After how many questions a batch looks whether others should have their turn.
+const LOOK_UP_AFTER: usize = 32;
 
 /// The most organizations that a batch holds in memory at a time.
 const MAX_HELD: usize = 64;
@@ -41,20 +45,29 @@ pub async fn answer<B>(
     elsewhere: Elsewhere,
     known: Known,
     counts: Counting,
+    expected: Expected,
     request: Request<B>,
 ) -> Response<tonic::body::Body>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>> + Send,
 {
+    let mut expected = Some(expected);
     let service = tower::service_fn(|request: tonic::Request<Bytes>| {
         let (application, elsewhere) = (Arc::clone(&application), elsewhere.clone());
         let bounds = known.permit().bounds.clone();
-        let counts = counts.clone();
+        let (counts, expected) = (counts.clone(), expected.take());
         async move {
             let patience = from_proto::patience(request.metadata());
             let message = request.into_inner();
-            match decide_all(&application, bounds.as_ref(), &message).await {
+            let decided = match expected {
+                Some(expected) => {
+                    decide_in_turn(&application, bounds.as_ref(), &message, expected).await
+                }
+                // There is only one message.
+                None => None,
+            };
+            match decided {
                 Some((written, tally)) => {
                     let decided = counts.here.decisions.of(Deciding::Batch);
                     decided.allowed.bump_by(tally.allowed);
@@ -90,12 +103,26 @@ async fn whole(
     Ok(Answered::Made(answered))
 }
 
+/// Decides every question once it is the batch's turn.
+async fn decide_in_turn(
+    application: &Application,
+    bounds: Option<&Bounds>,
+    message: &[u8],
+    mut expected: Expected,
+) -> Option<(Bytes, Tally)> {
+    let mut turn = expected.turn(message.len()).await;
+    let decided = decide_all(application, bounds, message, &mut turn).await;
+    turn.end();
+    decided
+}
+
 /// Decides every question, each organization on one snapshot; nothing if one is out
 /// of the ordinary. What is wrong with a question is said in its place.
 async fn decide_all(
     application: &Application,
     bounds: Option<&Bounds>,
     message: &[u8],
+    turn: &mut Turn<'_>,
 ) -> Option<(Bytes, Tally)> {
     // Taken before any snapshot, so that none is older than what the answer says.
     let revision = application.published();
@@ -114,8 +141,8 @@ async fn decide_all(
         if count > MAX_BATCH || !asked.is_ordinary(|| revision) {
             return None;
         }
-        if count % ITEMS_AT_A_TIME == 0 {
-            tokio::task::yield_now().await;
+        if count % LOOK_UP_AFTER == 0 {
+            turn.go_on().await;
         }
         let snapshot = match last
             .take()

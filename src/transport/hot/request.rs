@@ -36,8 +36,14 @@ pub struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// Reads an `IsAuthorizedRequest`; nothing if prost has to.
     pub fn read(message: &'a [u8]) -> Option<Self> {
+        // Keys and lengths mostly are ASCII, so that the message is text as a whole.
+        let text = std::str::from_utf8(message).ok();
+        text.and_then(|text| Self::of(Texts(text)))
+            .or_else(|| Self::of(AnyFields(message)))
+    }
+
+    fn of(mut fields: impl Fields<'a>) -> Option<Self> {
         let mut asked = Self::default();
-        let mut fields = Fields::of(message);
         while let Some((number, field)) = fields.next()? {
             match number {
                 1 => asked.organization = field.text()?,
@@ -56,7 +62,8 @@ impl<'a> Asked<'a> {
 
     /// A message given twice is one message with the fields of both, so what an
     /// earlier one said stays unless it is said again.
-    fn read_principal(&mut self, mut fields: Fields<'a>) -> Option<()> {
+    #[inline]
+    fn read_principal(&mut self, mut fields: impl Fields<'a>) -> Option<()> {
         while let Some((number, field)) = fields.next()? {
             match number {
                 1 => self.principal_type = field.text()?,
@@ -67,7 +74,8 @@ impl<'a> Asked<'a> {
         Some(())
     }
 
-    fn read_resource(&mut self, mut fields: Fields<'a>) -> Option<()> {
+    #[inline]
+    fn read_resource(&mut self, mut fields: impl Fields<'a>) -> Option<()> {
         while let Some((number, field)) = fields.next()? {
             match number {
                 1 => self.resource_type = field.text()?,
@@ -82,9 +90,66 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// The fields of a message that are still to be read.
+trait Fields<'a>: Sized {
+    /// What the value of one is.
+    type Field: Field<'a, Fields = Self>;
+
+    /// The next field with its number, or the end; nothing if it can't be read here.
+    fn next(&mut self) -> Option<Option<(u32, Self::Field)>>;
+}
+
+/// The value of a field; nothing where it is none of what is asked for.
+trait Field<'a> {
+    /// The fields of a message.
+    type Fields: Fields<'a>;
+
+    fn message(self) -> Option<Self::Fields>;
+    fn text(self) -> Option<&'a str>;
+    fn truth(self) -> Option<bool>;
+}
+
+/// Those of a message that is text as a whole, if each is a text or a message itself and
+/// has a key and a length of one byte. A piece of text that begins and ends between two
+/// characters is text, so that one look at the whole does for all texts in it.
+struct Texts<'a>(&'a str);
+
+impl<'a> Fields<'a> for Texts<'a> {
+    type Field = &'a str;
+
+    #[inline]
+    fn next(&mut self) -> Option<Option<(u32, &'a str)>> {
+        let [key, length, ..] = *self.0.as_bytes() else {
+            return self.0.is_empty().then_some(None);
+        };
+        if key & 0x87 != 2 || key < 8 || length >= 0x80 {
+            return None;
+        }
+        let (text, rest) = self.0.get(2..)?.split_at_checked(length.into())?;
+        self.0 = rest;
+        Some(Some((u32::from(key >> 3), text)))
+    }
+}
+
+impl<'a> Field<'a> for &'a str {
+    type Fields = Texts<'a>;
+
+    fn message(self) -> Option<Texts<'a>> {
+        Some(Texts(self))
+    }
+
+    fn text(self) -> Option<&'a str> {
+        Some(self)
+    }
+
+    fn truth(self) -> Option<bool> {
+        None
+    }
+}
+
 /// The questions of a `BatchIsAuthorizedRequest`, one after the other.
 pub struct AskedMany<'a> {
-    fields: Fields<'a>,
+    fields: AnyFields<'a>,
     /// The revision to answer all from, once all are read.
     pub at_least: &'a str,
 }
@@ -93,7 +158,7 @@ impl<'a> AskedMany<'a> {
     /// The questions of that message.
     pub fn of(message: &'a [u8]) -> Self {
         Self {
-            fields: Fields::in_parts(message),
+            fields: AnyFields(message),
             at_least: "",
         }
     }
@@ -102,7 +167,7 @@ impl<'a> AskedMany<'a> {
     pub fn next_question(&mut self) -> Option<Option<Asked<'a>>> {
         while let Some((number, field)) = self.fields.next()? {
             match number {
-                1 => return Asked::read(field.message()?.as_bytes()).map(Some),
+                1 => return Asked::read(field.bytes()?).map(Some),
                 2 => self.at_least = field.text()?,
                 _ => {}
             }
@@ -112,23 +177,30 @@ impl<'a> AskedMany<'a> {
 }
 
 /// The value of a field, by how it is written.
-enum Field<'a> {
+enum AnyField<'a> {
     Number(u64),
-    Bytes(Fields<'a>),
+    Bytes(&'a [u8]),
     Other,
 }
 
-impl<'a> Field<'a> {
-    fn message(self) -> Option<Fields<'a>> {
+impl<'a> AnyField<'a> {
+    fn bytes(self) -> Option<&'a [u8]> {
         match self {
-            Self::Bytes(fields) => Some(fields),
+            Self::Bytes(bytes) => Some(bytes),
             Self::Number(_) | Self::Other => None,
         }
     }
+}
 
-    #[inline]
+impl<'a> Field<'a> for AnyField<'a> {
+    type Fields = AnyFields<'a>;
+
+    fn message(self) -> Option<AnyFields<'a>> {
+        self.bytes().map(AnyFields)
+    }
+
     fn text(self) -> Option<&'a str> {
-        self.message()?.as_text()
+        std::str::from_utf8(self.bytes()?).ok()
     }
 
     fn truth(self) -> Option<bool> {
@@ -142,63 +214,24 @@ impl<'a> Field<'a> {
 /// How deep groups may lie in each other here; prost reads deeper ones.
 const MAX_GROUPS: u32 = 8;
 
-/// The fields of a message that are still to be read.
-#[derive(Clone, Copy)]
-struct Fields<'a> {
-    /// The bytes that it lies in.
-    bytes: &'a [u8],
-    /// The same, if they are text as a whole. Keys and lengths mostly are ASCII, so that
-    /// one look at a message does for all texts in it: a piece of text that begins and
-    /// ends between two characters is text.
-    text: Option<&'a str>,
-    /// Where the next begins.
-    next: usize,
-    /// Where the last ends.
-    end: usize,
-}
+/// Those of any message.
+struct AnyFields<'a>(&'a [u8]);
 
-impl<'a> Fields<'a> {
-    /// Those of a message.
-    #[inline]
-    fn of(bytes: &'a [u8]) -> Self {
-        Self {
-            text: std::str::from_utf8(bytes).ok(),
-            ..Self::in_parts(bytes)
-        }
-    }
-
-    /// Those of one whose parts are looked at one by one.
-    fn in_parts(bytes: &'a [u8]) -> Self {
-        Self {
-            bytes,
-            text: None,
-            next: 0,
-            end: bytes.len(),
-        }
-    }
-
-    fn as_bytes(&self) -> &'a [u8] {
-        self.bytes.get(self.next..self.end).unwrap_or_default()
-    }
+impl<'a> Fields<'a> for AnyFields<'a> {
+    type Field = AnyField<'a>;
 
     #[inline]
-    fn as_text(&self) -> Option<&'a str> {
-        self.text
-            .and_then(|text| text.get(self.next..self.end))
-            .or_else(|| std::str::from_utf8(self.as_bytes()).ok())
-    }
-
-    /// The next field with its number, or the end; nothing if it can't be read here.
-    #[inline]
-    fn next(&mut self) -> Option<Option<(u32, Field<'a>)>> {
-        if self.next == self.end {
+    fn next(&mut self) -> Option<Option<(u32, AnyField<'a>)>> {
+        if self.0.is_empty() {
             return Some(None);
         }
         let (number, kind) = self.key()?;
         let field = self.value(number, kind, MAX_GROUPS)?;
         Some(Some((number, field)))
     }
+}
 
+impl<'a> AnyFields<'a> {
     #[inline]
     fn key(&mut self) -> Option<(u32, u32)> {
         let key = u32::try_from(self.varint()?).ok()?;
@@ -206,55 +239,44 @@ impl<'a> Fields<'a> {
     }
 
     #[inline]
-    fn value(&mut self, number: u32, kind: u32, groups: u32) -> Option<Field<'a>> {
+    fn value(&mut self, number: u32, kind: u32, groups: u32) -> Option<AnyField<'a>> {
         match kind {
-            0 => self.varint().map(Field::Number),
-            1 => self.take(8).map(|_| Field::Other),
+            0 => self.varint().map(AnyField::Number),
+            1 => self.take(8).map(|_| AnyField::Other),
             2 => {
                 let length = usize::try_from(self.varint()?).ok()?;
-                self.take(length).map(Field::Bytes)
+                self.take(length).map(AnyField::Bytes)
             }
             3 => self.skip_group(number, groups),
-            5 => self.take(4).map(|_| Field::Other),
+            5 => self.take(4).map(|_| AnyField::Other),
             _ => None,
         }
     }
 
     /// The rest of a group, up to the end that bears its number.
     #[cold]
-    fn skip_group(&mut self, number: u32, groups: u32) -> Option<Field<'a>> {
+    fn skip_group(&mut self, number: u32, groups: u32) -> Option<AnyField<'a>> {
         let groups = groups.checked_sub(1)?;
         loop {
             let (inner, kind) = self.key()?;
             if kind == 4 {
-                return (inner == number).then_some(Field::Other);
+                return (inner == number).then_some(AnyField::Other);
             }
             self.value(inner, kind, groups)?;
         }
     }
 
     #[inline]
-    fn take(&mut self, length: usize) -> Option<Self> {
-        if length > self.end - self.next {
-            return None;
-        }
-        let end = self.next + length;
-        let taken = Self { end, ..*self };
-        self.next = end;
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
         Some(taken)
     }
 
     #[inline]
-    fn byte(&mut self) -> Option<u8> {
-        let [byte] = *self.take(1)?.as_bytes() else {
-            return None;
-        };
-        Some(byte)
-    }
-
-    #[inline]
     fn varint(&mut self) -> Option<u64> {
-        let first = self.byte()?;
+        let (&first, rest) = self.0.split_first()?;
+        self.0 = rest;
         if first < 0x80 {
             return Some(first.into());
         }
@@ -265,7 +287,8 @@ impl<'a> Fields<'a> {
     fn long_varint(&mut self, first: u8) -> Option<u64> {
         let mut value = u64::from(first & 0x7f);
         for place in 1..10 {
-            let byte = self.byte()?;
+            let (&byte, rest) = self.0.split_first()?;
+            self.0 = rest;
             value |= u64::from(byte & 0x7f) << (7 * place);
             if byte < 0x80 {
                 return (place < 9 || byte < 2).then_some(value);

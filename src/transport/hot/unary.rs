@@ -32,7 +32,12 @@ impl Receiving {
             match ready!(Pin::new(&mut *body).poll_frame(context)) {
                 None => return Poll::Ready(self.message.take()),
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) if data.is_empty() => {}
+                    Ok(data) if data.is_empty() => {
+                        // Mostly that was the end, and need not be asked for.
+                        if self.message.is_some() && body.is_end_stream() {
+                            return Poll::Ready(self.message.take());
+                        }
+                    }
                     Ok(data) if self.message.is_none() && is_whole(&data) => {
                         self.message = Some(data);
                     }
