@@ -62,7 +62,9 @@ fn main() {
     let address = start();
     found(address);
     let mut client = Client::connect(address);
-    client.closed(TURN / 3, Kind::Check);
+    // Warms up, so that memory is there and the first round like the others.
+    let peak = client.closed(TURN / 3, Kind::Check).answered as f64 / (TURN / 3).as_secs_f64();
+    client.open(peak * 2.0, TURN / 3, Mix::Checks);
     println!("| round | asked | answered in time | refused | not sent in time | late | memory |");
     println!("|---|---|---|---|---|---|---|");
     let (mut ratios, mut beside, mut of_batches) = (Vec::new(), Vec::new(), Vec::new());
@@ -113,17 +115,23 @@ fn main() {
     println!();
     println!("| ratio, median of the rounds | measured | bar |");
     println!("|---|---|---|");
-    for (name, mut ratios) in [
-        ("checks answered in time at twice the capacity", ratios),
+    let twenty = "checks answered in time at the capacity, beside twenty times as many in batches";
+    for (name, mut ratios, bar) in [
         (
-            "checks answered in time at the capacity, beside batches",
-            beside,
+            "checks answered in time at twice the capacity",
+            ratios,
+            "≥ 0.9",
         ),
-        ("batches answered in time at twice the capacity", of_batches),
+        (twenty, beside, ""),
+        (
+            "batches answered in time at twice the capacity",
+            of_batches,
+            "≥ 0.9",
+        ),
     ] {
         ratios.sort_by(f64::total_cmp);
         println!(
-            "| {name}, against the peak | {:.2} | ≥ 0.9 |",
+            "| {name}, against the peak | {:.2} | {bar} |",
             ratios[ratios.len() / 2]
         );
     }

@@ -34,7 +34,7 @@ use super::pace::Pace;
 use super::status;
 
 /// What a client reads of a refusal.
-const OVERLOADED: &str = "more is asked than can be answered; retry later";
+pub const OVERLOADED: &str = "more is asked than can be answered; retry later";
 const TOO_MUCH_HERE: &str =
     "more is asked on this connection than may be at a time; wait for answers";
 
@@ -118,7 +118,7 @@ impl Admission {
         let admitted = Admitted {
             _places: [Some(batch), None, None],
         };
-        Ok((admitted, lane.expect()))
+        Ok((admitted, lane.expect(patience)))
     }
 
     /// Lets in what is no check; `changes` says whether it is to change something, and
@@ -215,7 +215,7 @@ mod tests {
         // However long the client would wait.
         let _others: Vec<_> = std::iter::from_fn(|| {
             let is_due = lane.ahead() <= limits.lag;
-            is_due.then(|| lane.expect())
+            is_due.then(|| lane.expect(Duration::MAX))
         })
         .collect();
         assert!(ask(None).is_err());

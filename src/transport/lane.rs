@@ -7,7 +7,8 @@
 //! it can gives batches a tenth of its time; one that has nothing else to do gives all.
 //!
 //! How long what waits already will take is known from what went before, so that a batch
-//! that would be answered too late is refused before it is read.
+//! that would be answered too late is refused before it is read. Where that was wrong, it
+//! is refused when its turn comes too late.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -75,11 +76,13 @@ impl Lane {
         Duration::from_nanos(bytes.saturating_mul(self.pace.get()) / 1_024)
     }
 
-    /// Lets in a batch that is still to be read.
-    pub fn expect(self: &Arc<Self>) -> Expected {
+    /// Lets in a batch that is still to be read, and waits no longer than that for its
+    /// turn.
+    pub fn expect(self: &Arc<Self>, patience: Duration) -> Expected {
         self.expected.set(self.expected.get() + 1);
         Expected {
             lane: Arc::clone(self),
+            patience,
             bytes: 0,
         }
     }
@@ -94,28 +97,32 @@ impl Lane {
 #[derive(Debug)]
 pub struct Expected {
     lane: Arc<Lane>,
+    /// How long it waits for its turn.
+    patience: Duration,
     /// How large it is, once it was read.
     bytes: u64,
 }
 
 impl Expected {
-    /// It was read, and waits for its turn.
-    pub async fn turn(&mut self, bytes: usize) -> Turn<'_> {
+    /// It was read, and waits for its turn; nothing if that came too late.
+    pub async fn turn(&mut self, bytes: usize) -> Option<Turn<'_>> {
         self.take_back();
         let lane = &self.lane;
         self.bytes = (bytes as u64).max(1);
         lane.waiting.set(lane.waiting.get() + self.bytes);
         Lane::learn(&lane.usual, self.bytes);
+        let came = world::ticks();
         // It is never closed; if it were, everybody would have their turn at once.
         let permit = Arc::clone(&lane.turn).acquire_owned().await.ok();
         let now = world::ticks();
-        Turn {
+        let waited = Duration::from_nanos(now.saturating_sub(came));
+        (waited <= self.patience).then(|| Turn {
             lane,
             bytes: self.bytes,
             began: now,
             until: now + LEAST_WORK,
             _permit: permit,
-        }
+        })
     }
 
     fn take_back(&mut self) {
@@ -172,13 +179,13 @@ mod tests {
     async fn what_is_ahead_is_all_that_was_let_in_and_is_not_answered() {
         let lane = Arc::new(Lane::default());
         assert_eq!(lane.ahead(), Duration::ZERO);
-        let mut first = lane.expect();
+        let mut first = lane.expect(Duration::MAX);
         let usual = Duration::from_nanos(USUAL_BYTES * USUAL_PACE / 1_024);
         assert_eq!(lane.ahead(), usual);
-        let second = lane.expect();
+        let second = lane.expect(Duration::MAX);
         assert_eq!(lane.ahead(), usual * 2);
         drop(second);
-        let turn = first.turn(2_048).await;
+        let turn = first.turn(2_048).await.expect("in time");
         assert_eq!(lane.ahead(), Duration::from_nanos(2 * USUAL_PACE));
         turn.end();
         drop(first);
@@ -188,8 +195,12 @@ mod tests {
     #[tokio::test]
     async fn one_works_at_a_time_in_the_order_in_which_they_came() {
         let lane = Arc::new(Lane::default());
-        let (mut first, mut second, mut third) = (lane.expect(), lane.expect(), lane.expect());
-        let turn = first.turn(1).await;
+        let (mut first, mut second, mut third) = (
+            lane.expect(Duration::MAX),
+            lane.expect(Duration::MAX),
+            lane.expect(Duration::MAX),
+        );
+        let turn = first.turn(1).await.expect("in time");
         let mut waits = Box::pin(second.turn(1));
         let mut gone = Box::pin(third.turn(1));
         assert!(futures_util::poll!(&mut waits).is_pending());
@@ -197,16 +208,30 @@ mod tests {
         // Whoever goes away lets the next one have the turn.
         drop(gone);
         drop(turn);
-        waits.await.end();
+        waits.await.expect("in time").end();
         drop((first, second, third));
         assert_eq!(lane.ahead(), Duration::ZERO);
     }
 
     #[tokio::test]
+    async fn whoever_waited_for_longer_than_they_would_has_no_turn() {
+        let lane = Arc::new(Lane::default());
+        let mut first = lane.expect(Duration::MAX);
+        let mut hasty = lane.expect(Duration::ZERO);
+        let turn = first.turn(1).await.expect("in time");
+        let mut waits = Box::pin(hasty.turn(1));
+        assert!(futures_util::poll!(&mut waits).is_pending());
+        drop(turn);
+        assert!(waits.await.is_none());
+        let mut next = lane.expect(Duration::MAX);
+        assert!(next.turn(1).await.is_some(), "it keeps nobody back");
+    }
+
+    #[tokio::test]
     async fn others_get_their_turn_while_a_batch_works_for_long() {
         let lane = Arc::new(Lane::default());
-        let mut expected = lane.expect();
-        let mut turn = expected.turn(1).await;
+        let mut expected = lane.expect(Duration::MAX);
+        let mut turn = expected.turn(1).await.expect("in time");
         let others = tokio::spawn(async {});
         while !others.is_finished() {
             turn.go_on().await;
@@ -217,8 +242,8 @@ mod tests {
     async fn the_pace_follows_what_batches_take() {
         let lane = Arc::new(Lane::default());
         for _ in 0..200 {
-            let mut expected = lane.expect();
-            let turn = expected.turn(1 << 40).await;
+            let mut expected = lane.expect(Duration::MAX);
+            let turn = expected.turn(1 << 40).await.expect("in time");
             turn.end();
         }
         // So many bytes in no time: about nothing.

@@ -22,9 +22,10 @@ use crate::application::revision::TokenText;
 use crate::application::{Application, Bounds};
 use crate::engine::Snapshot;
 use crate::proto::v1;
+use crate::transport::admission::OVERLOADED;
 use crate::transport::authorization_service::{answer_batch, note_batch, refused};
 use crate::transport::caller::Known;
-use crate::transport::calls::{Counting, Deciding};
+use crate::transport::calls::{Counting, Deciding, Shed};
 use crate::transport::elsewhere::Elsewhere;
 use crate::transport::lane::{Expected, Turn};
 use crate::transport::limits::MAX_REQUEST_BYTES;
@@ -65,9 +66,13 @@ where
                     decide_in_turn(&application, bounds.as_ref(), &message, expected).await
                 }
                 // There is only one message.
-                None => None,
+                None => Ok(None),
             };
-            match decided {
+            let decided = decided.map_err(|TooLate| {
+                counts.calls.shed(Shed::Batches);
+                status::overloaded(OVERLOADED)
+            });
+            match decided? {
                 Some((written, tally)) => {
                     let decided = counts.here.decisions.of(Deciding::Batch);
                     decided.allowed.bump_by(tally.allowed);
@@ -109,12 +114,15 @@ async fn decide_in_turn(
     bounds: Option<&Bounds>,
     message: &[u8],
     mut expected: Expected,
-) -> Option<(Bytes, Tally)> {
-    let mut turn = expected.turn(message.len()).await;
+) -> Result<Option<(Bytes, Tally)>, TooLate> {
+    let mut turn = expected.turn(message.len()).await.ok_or(TooLate)?;
     let decided = decide_all(application, bounds, message, &mut turn).await;
     turn.end();
-    decided
+    Ok(decided)
 }
+
+/// The turn of the batch came too late.
+struct TooLate;
 
 /// Decides every question, each organization on one snapshot; nothing if one is out
 /// of the ordinary. What is wrong with a question is said in its place.
