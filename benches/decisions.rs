@@ -31,6 +31,9 @@ const ROLES: usize = 1_000;
 const ROUNDS: usize = 200;
 const CALLS: usize = 500;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let catalog = fixtures::catalog();
     let large = Size {

@@ -41,6 +41,9 @@ const MEMBERS: usize = 10;
 const WRITERS: [usize; 3] = [1, 16, 256];
 const COMMITS: [usize; 3] = [2_000, 20_000, 60_000];
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let directory = tempfile::tempdir_in(".").expect("a temporary directory");
     let runtime = tokio::runtime::Builder::new_multi_thread()

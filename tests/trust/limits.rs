@@ -42,12 +42,17 @@ struct Limited {
 
 impl Limited {
     async fn start(limits: Limits) -> Self {
+        Self::start_on(limits, Setup::default().manner.threads).await
+    }
+
+    async fn start_on(limits: Limits, threads: usize) -> Self {
         let probes = Probes::default();
         let (_, metrics) = listen(&probes);
         let setup = Setup {
             probes,
             manner: Manner {
                 limits,
+                threads,
                 ..Setup::default().manner
             },
             budget: usize::MAX,
@@ -297,6 +302,133 @@ async fn headers_without_end_are_refused_and_the_connection_goes_on() {
     // Anything but `:status: 200`, which is one byte of the static table.
     assert_ne!(refused.payload.first(), Some(&0x88), "{refused:?}");
     assert!(wire.last_of(3).await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_would_wait_for_too_long_is_refused_before_it_is_read() {
+    let limits = Limits {
+        lag: Duration::from_secs(3_600),
+        ..Limits::default()
+    };
+    let limited = Limited::start_on(limits, 1).await;
+    let mut begun = Vec::new();
+    for _ in 0..40 {
+        let mut wire = Wire::begin(limited.daemon.address, 65_535).await;
+        for number in 0..60 {
+            wire.open(2 * number + 1, BATCH, &[]).await;
+        }
+        // Answered after the batches were let in.
+        wire.open(1_001, CHECK, &[]).await;
+        wire.body(1_001, &message(&ask().encode_to_vec()), true)
+            .await;
+        wire.last_of(1_001).await.expect("checks are answered");
+        begun.push(wire);
+    }
+    let mut client = v1::authorization_service_client::AuthorizationServiceClient::new(
+        crate::harness::with_key(limited.daemon.connect().await),
+    );
+    let batch = v1::BatchIsAuthorizedRequest {
+        requests: vec![ask(); 3],
+        ..Default::default()
+    };
+    let hasty = || {
+        let mut request = tonic::Request::new(batch.clone());
+        request.set_timeout(Duration::from_millis(500));
+        request
+    };
+    let refused = client.batch_is_authorized(hasty()).await;
+    let refused = refused.expect_err("2 400 batches are before it");
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert_eq!(reason(&refused), "OVERLOADED");
+    let retry = refused.get_details_retry_info().expect("when to try again");
+    assert!(retry.retry_delay.is_some());
+    limited
+        .counted("roster_calls_refused_total{cause=\"batch_queue\"} 1")
+        .await;
+    // Whoever has time is let in, and so is everybody once those who kept them waiting
+    // without end are gone.
+    let answered = client.batch_is_authorized(batch.clone()).await;
+    assert_eq!(answered.expect("it has time").into_inner().items.len(), 3);
+    drop(begun);
+    while client.batch_is_authorized(hasty()).await.is_err() {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_are_reset_hold_a_connection_only_for_a_while() {
+    let limits = Limits {
+        stall: Duration::from_secs(8),
+        ..Limits::default()
+    };
+    let limited = Limited::start(limits).await;
+    // So many that their export is long.
+    for number in 0..400 {
+        let member = v1::AddMemberRequest {
+            organization: "acme".to_owned(),
+            user: format!("member-{number}"),
+            roles: vec!["viewer".to_owned()],
+            ..Default::default()
+        };
+        let added = limited.daemon.members().add_member(member).await;
+        added.expect("a member");
+    }
+    // Room for any answer; but none is read.
+    let mut wire = Wire::begin(limited.daemon.address, 0x3fff_ffff).await;
+    let export = v1::ExportPoliciesRequest {
+        organization: "acme".to_owned(),
+        ..Default::default()
+    };
+    let export = message(&export.encode_to_vec());
+    let list = v1::ListMembersRequest {
+        organization: "acme".to_owned(),
+        ..Default::default()
+    };
+    let list = message(&list.encode_to_vec());
+    let mut stream = 1;
+    let refused = "roster_calls_refused_total{cause=\"connection_limit\"} ";
+    // Until so much is made that no more is let in.
+    while !get(limited.metrics, "/metrics")
+        .body
+        .lines()
+        .any(|line| at_least_one(line, refused))
+    {
+        assert!(
+            stream < 500,
+            "as many as may be, and still no more than fits"
+        );
+        wire.open(stream, EXPORT, &[]).await;
+        wire.body(stream, &export, true).await;
+        stream += 2;
+    }
+    for reset in (1..stream).step_by(2) {
+        // CANCEL.
+        wire.send(&frame(3, 0, reset, &8_u32.to_be_bytes())).await;
+    }
+    let let_in = async {
+        loop {
+            wire.open(stream, LIST, &[]).await;
+            wire.body(stream, &list, true).await;
+            if has_message(&mut wire, stream).await {
+                return;
+            }
+            stream += 2;
+        }
+    };
+    let let_in = tokio::time::timeout(Duration::from_secs(120), let_in).await;
+    let_in.expect("what nobody waits for is forgotten");
+}
+
+/// Whether a call is answered with a message.
+async fn has_message(wire: &mut Wire, stream: u32) -> bool {
+    let mut has_message = false;
+    loop {
+        let frame = wire.next().await.expect("the connection goes on");
+        if frame.stream == stream {
+            has_message |= frame.kind == 0 && !frame.payload.is_empty();
+            if frame.is_last() {
+                return has_message;
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,12 +2,13 @@
 //! everything refused is told so at once and with when to come back, and when the load is
 //! over, so is all of that.
 
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use roster::domain::identifiers::{OrganizationId, UserId};
 use roster::domain::organization::{Moment, Organization, Version};
 use roster::proto::v1;
+use roster::proto::v1::authorization_service_client::AuthorizationServiceClient;
 use roster::store::memory::MemoryStore;
 use roster::store::{
     Commit, CommitFuture, EventEntry, Head, HistoryEntry, IdempotencyKey, ReadError, Remembered,
@@ -17,18 +18,31 @@ use roster::transport::limits::Limits;
 use roster::transport::probes::Probes;
 use roster::transport::server::Manner;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
 
-use crate::harness::{Daemon, Setup, question, reason};
+use crate::harness::{Daemon, Setup, question, reason, with_key};
 use crate::probed::{get, listen};
 
 /// A store whose disk is stuck while a test says so.
 struct Stuck {
     inner: Arc<MemoryStore>,
     stuck: watch::Sender<bool>,
+    /// Whether nothing can be read.
+    unread: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Stuck {
+    fn on(inner: Arc<MemoryStore>) -> Self {
+        Self {
+            inner,
+            stuck: watch::Sender::new(false),
+            unread: Arc::default(),
+        }
+    }
 }
 
 impl Store for Stuck {
@@ -56,6 +70,9 @@ impl Store for Stuck {
     }
 
     fn load(&self, id: &OrganizationId) -> Result<Option<(Organization, Sequence)>, ReadError> {
+        let (unread, changed) = &*self.unread;
+        let unread = unread.lock().expect("no panic");
+        drop(changed.wait_while(unread, |unread| *unread));
         self.inner.load(id)
     }
 
@@ -147,11 +164,8 @@ fn assert_is_shed(refused: &Status) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_changes_wait_further_ones_are_refused_and_reads_and_checks_go_on() {
-    let stuck = watch::Sender::new(false);
-    let store = Arc::new(Stuck {
-        inner: Arc::default(),
-        stuck: stuck.clone(),
-    });
+    let store = Arc::new(Stuck::on(Arc::default()));
+    let stuck = store.stuck.clone();
     let limits = Limits {
         managed: 8,
         ..Limits::default()
@@ -264,4 +278,56 @@ async fn an_overloaded_daemon_answers_ordinary_checks_and_refuses_the_rest() {
     let mut health = HealthClient::new(daemon.bare());
     let healthy = health.check(HealthCheckRequest::default()).await;
     healthy.expect("health is told");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checks_of_what_is_not_in_memory_are_refused_when_too_many_wait_for_that() {
+    /// As many as the daemon lets wait.
+    const WAITING: usize = 512;
+    const REFUSED: usize = 40;
+    let inner = Arc::new(MemoryStore::new());
+    let daemon = Daemon::start_as(setup(Limits::default()), Arc::clone(&inner) as _).await;
+    daemon.found("acme", "hypervisor-io").await;
+    daemon.stop().await;
+    let limits = Limits {
+        lag: Duration::from_secs(3_600),
+        ..Limits::default()
+    };
+    let store = Arc::new(Stuck::on(inner));
+    let unread = Arc::clone(&store.unread);
+    let daemon = Daemon::start_as(setup(limits), store).await;
+    daemon.found("globex", "hypervisor-io").await;
+    let resident = question("globex", "owner", "InstancesView", "Instance", "vm-1");
+    *unread.0.lock().expect("no panic") = true;
+
+    let mut channels = Vec::new();
+    for _ in 0..4 {
+        channels.push(with_key(daemon.connect().await));
+    }
+    let mut asking = JoinSet::new();
+    for number in 0..WAITING + REFUSED {
+        let channel = channels[number % channels.len()].clone();
+        let mut client = AuthorizationServiceClient::new(channel);
+        asking.spawn(async move {
+            let mut request = tonic::Request::new(ask());
+            request.set_timeout(Duration::from_secs(600));
+            client.is_authorized(request).await
+        });
+    }
+    for _ in 0..REFUSED {
+        let answered = asking.join_next().await.expect("some are asked");
+        let answered = answered.expect("no panic");
+        assert_is_shed(&answered.expect_err("nothing can be read"));
+    }
+    // What is in memory is answered.
+    assert!(daemon.allows(resident).await);
+    *unread.0.lock().expect("no panic") = false;
+    unread.1.notify_all();
+    let mut waited = 0;
+    while let Some(answered) = asking.join_next().await {
+        let answer = answered.expect("no panic").expect("it waited").into_inner();
+        assert_eq!(answer.decision(), v1::Decision::Allow);
+        waited += 1;
+    }
+    assert_eq!(waited, WAITING);
 }
