@@ -207,9 +207,9 @@ impl Future for Answering {
         let ordinary = match &mut this.ordinary {
             Some(ordinary) => ordinary,
             none => match this.connection.begin(request) {
-                Err(response) => return Poll::Ready(response),
-                Ok(Begun::Ordinary(ordinary)) => none.insert(ordinary),
-                Ok(Begun::Other(asked)) => return this.go_on(context, asked),
+                Begun::Ordinary(ordinary) => none.insert(ordinary),
+                Begun::Other(asked) => return this.go_on(context, asked),
+                Begun::Refused(refused) => return Poll::Ready(*refused),
             },
         };
         match ordinary.receiving.poll(request.body_mut(), context) {
@@ -290,6 +290,7 @@ impl Drop for Answering {
 enum Begun {
     Ordinary(Ordinary),
     Other(Asked),
+    Refused(Box<Response<Answer>>),
 }
 
 impl Connection {
@@ -312,28 +313,28 @@ impl Connection {
 
     /// Looks at the headers of a request, and answers it if it is refused.
     #[inline]
-    fn begin(&self, request: &Request<Incoming>) -> Result<Begun, Response<Answer>> {
+    fn begin(&self, request: &Request<Incoming>) -> Begun {
         self.watched.request();
         self.counts.pace.ask();
         let asked = Asked::of(request.uri().path());
         if !matches!(asked, Asked::Check) || self.is_traced(request) {
-            return Ok(Begun::Other(asked));
+            return Begun::Other(asked);
         }
         let Some(known) = self.admitted(request) else {
-            return Ok(Begun::Other(asked));
+            return Begun::Other(asked);
         };
         let admission = &self.parts.admission;
         let refused = admission.ordinary(&self.counts.pace, || deadline(request.headers()));
         if let Some(refused) = refused {
             self.counts.refuse_check();
-            return Err(refused);
+            return Begun::Refused(Box::new(refused));
         }
-        Ok(Begun::Ordinary(Ordinary {
+        Begun::Ordinary(Ordinary {
             known,
             receiving: Receiving::default(),
             began: self.counts.begin_check(),
             ticket: None,
-        }))
+        })
     }
 
     #[inline]
