@@ -16,7 +16,8 @@
 //! - checks of what is not in memory, where too many wait for that already (the
 //!   application says so).
 //!
-//! A refusal is made before the request is read. Its status is RESOURCE_EXHAUSTED with
+//! A refusal is made before the request is read, but for a batch whose turn comes too
+//! late. Its status is RESOURCE_EXHAUSTED with
 //! the reason OVERLOADED and a RetryInfo; nothing has happened then.
 
 use std::sync::{Arc, OnceLock};
@@ -196,33 +197,33 @@ mod tests {
         assert!(admission.check(&pace, deadline(1), &watched).is_none());
     }
 
-    #[test]
-    fn a_batch_is_refused_that_would_wait_for_too_long() {
+    #[tokio::test]
+    async fn a_batch_is_refused_that_would_wait_for_too_long() {
         let limits = Limits::default();
         let admission = Admission::new(limits, Arc::default());
         let (here, lane) = (OnConnection::default(), Arc::new(Lane::default()));
         let ask = |deadline| admission.batch(&here, &lane, deadline);
-        let mut let_in = Vec::new();
-        while lane.ahead() <= Duration::from_millis(5) {
-            let_in.push(ask(None).ok().expect("there is room"));
-        }
-        let refused = ask(Some(Duration::from_millis(5))).err();
+        let mut first = lane.expect(Duration::MAX);
+        // Longer than 50 ms, as far as is known.
+        let turn = first.turn(1 << 24).await.expect("in time");
+        let ahead = lane.ahead();
+        assert!(ahead < limits.lag, "{ahead:?}");
+        assert!(ask(None).is_ok());
+        assert!(ask(Some(ahead)).is_ok());
+        let refused = ask(Some(ahead - Duration::from_nanos(1))).err();
         let refused = refused.expect("it can't be in time");
         assert_eq!(refused.headers()["grpc-status"], "8");
         assert_eq!(admission.calls.shed_for(Shed::Batches), 1);
-        let in_time = ask(Some(lane.ahead()));
-        assert!(in_time.is_ok());
+        let mut second = lane.expect(Duration::MAX);
+        let mut waits = Box::pin(second.turn(1 << 24));
+        assert!(futures_util::poll!(&mut waits).is_pending());
         // However long the client would wait.
-        let _others: Vec<_> = std::iter::from_fn(|| {
-            let is_due = lane.ahead() <= limits.lag;
-            is_due.then(|| lane.expect(Duration::MAX))
-        })
-        .collect();
         assert!(ask(None).is_err());
         assert!(ask(Some(Duration::MAX)).is_err());
         assert_eq!(admission.calls.shed_for(Shed::Batches), 3);
-        drop(let_in);
-        assert!(ask(None).is_ok());
+        drop((waits, turn));
+        drop((first, second));
+        assert!(ask(Some(Duration::ZERO)).is_ok());
     }
 
     #[test]

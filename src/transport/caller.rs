@@ -111,6 +111,12 @@ impl Gate {
         known.permit().scopes.has(Scope::Check).then_some(known)
     }
 
+    /// Whether somebody who was recognised is so still.
+    #[inline]
+    pub fn still_knows(&self, known: &Known) -> bool {
+        self.is_current(known.0.generation, &known.0.permit)
+    }
+
     /// Lets a request in, with what the services need to know of its caller; `None` for
     /// what is served to anybody.
     pub fn let_in<B>(

@@ -86,8 +86,12 @@ impl Decisions {
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct ThreadCounts {
-    /// Ordinary checks that came and were answered at once.
+    /// Ordinary checks that came.
     checks: Count,
+    /// Those that turned out to be none, and are counted like any other call.
+    checks_handed: Count,
+    /// Those whose caller went away before there was an answer.
+    checks_left: Count,
     /// Those that were refused for load.
     checks_refused: Count,
     check_seconds: Histogram,
@@ -118,6 +122,8 @@ impl ThreadCounts {
         };
         Self {
             checks: Count::default(),
+            checks_handed: Count::default(),
+            checks_left: Count::default(),
             checks_refused: Count::default(),
             check_seconds: Histogram::of(&TIMES),
             decisions: Decisions::default(),
@@ -128,21 +134,20 @@ impl ThreadCounts {
         }
     }
 
-    /// Begins to measure an ordinary check, if it is one of those that are measured:
-    /// the moment, or 0.
+    /// An ordinary check came. Answers with the moment if it is one of those that are
+    /// measured, and else with 0.
     #[inline]
     pub fn begin_check(&self) -> u64 {
-        if self.checks.get().is_multiple_of(MEASURED_OF) {
+        if self.checks.bump() % MEASURED_OF == 1 {
             world::ticks()
         } else {
             0
         }
     }
 
-    /// An ordinary check that began then was answered at once.
+    /// An ordinary check that began then was answered.
     #[inline]
     pub fn end_check(&self, began: u64, is_allowed: bool) {
-        self.checks.bump();
         let decided = self.decisions.of(Deciding::One);
         if is_allowed {
             decided.allowed.bump();
@@ -155,10 +160,19 @@ impl ThreadCounts {
         }
     }
 
-    /// An ordinary check was refused for load.
+    /// An ordinary check that came was refused for load.
     pub fn refuse_check(&self) {
-        self.checks.bump();
         self.checks_refused.bump();
+    }
+
+    /// What came as an ordinary check goes on as any other call, which is counted anew.
+    pub fn hand_over_check(&self) {
+        self.checks_handed.bump();
+    }
+
+    /// The caller of an ordinary check went away.
+    pub fn leave_check(&self) {
+        self.checks_left.bump();
     }
 
     /// A call came.
@@ -424,11 +438,13 @@ impl Calls {
                 }
                 if Place(place) == checks {
                     let decided = thread.decisions.of(Deciding::One);
-                    let [ok, _, _, _, _, _, _, _, refused, ..] = &mut tally.codes;
+                    let [ok, cancelled, _, _, _, _, _, _, refused, ..] = &mut tally.codes;
                     *ok += decided.allowed.get() + decided.denied.get();
+                    *cancelled += thread.checks_left.get();
                     *refused += thread.checks_refused.get();
                     tally.seconds.merge(thread.check_seconds.read());
-                    tally.started += thread.checks.get();
+                    let handed = thread.checks_handed.get();
+                    tally.started += thread.checks.get().saturating_sub(handed);
                 }
                 if let Some(counts) = thread.methods.get(place) {
                     tally.started += counts.started.get();
@@ -455,7 +471,12 @@ mod tests {
                     let here = calls.here();
                     here.end_check(here.begin_check(), true);
                     here.end_check(here.begin_check(), false);
+                    here.begin_check();
                     here.refuse_check();
+                    here.begin_check();
+                    here.leave_check();
+                    here.begin_check();
+                    here.hand_over_check();
                     let check = calls.place("/roster.v1.AuthorizationService/IsAuthorized");
                     here.start(check);
                     here.end(check, Code::NotFound, 5);
@@ -474,7 +495,8 @@ mod tests {
             found.map(|(_, tally)| tally).expect("called")
         };
         let checks = of("IsAuthorized");
-        assert_eq!(checks.started, 12);
+        assert_eq!(checks.started, 15);
+        assert_eq!(checks.codes[Code::Cancelled as usize], 3);
         assert_eq!(checks.codes[Code::ResourceExhausted as usize], 3);
         assert_eq!(checks.codes[Code::Ok as usize], 6);
         assert_eq!(checks.codes[Code::NotFound as usize], 3);

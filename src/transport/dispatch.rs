@@ -34,6 +34,7 @@ use super::waiting::Ticket;
 use super::{from_proto, status, traced};
 use crate::application::Application;
 use crate::proto::v1::authorization_service_server::AuthorizationServiceServer;
+use crate::world;
 
 const IS_AUTHORIZED: &str = "/roster.v1.AuthorizationService/IsAuthorized";
 const IS_AUTHORIZED_WITH_TOKEN: &str = "/roster.v1.AuthorizationService/IsAuthorizedWithToken";
@@ -189,8 +190,18 @@ struct Ordinary {
     receiving: Receiving,
     /// When it began, or 0 if that is not measured.
     began: u64,
-    /// Its place among those that wait for their message, if it does.
+    /// Its place among those that wait for their message, if it does or did.
     ticket: Option<Ticket>,
+    /// When its deadline is over, in ticks, if it waits and has one.
+    due: Option<u64>,
+    /// Whether it was answered, or is answered otherwise.
+    is_over: bool,
+}
+
+impl Ordinary {
+    fn is_due(&self) -> bool {
+        self.due.is_some_and(|due| due <= world::ticks())
+    }
 }
 
 impl Future for Answering {
@@ -215,10 +226,23 @@ impl Future for Answering {
         match ordinary.receiving.poll(request.body_mut(), context) {
             Poll::Ready(Some(message)) => {
                 let connection = &this.connection;
+                if ordinary.ticket.is_some() {
+                    if ordinary.is_due() {
+                        return this.refuse(status::too_late());
+                    }
+                    // Who calls may have changed meanwhile.
+                    if !connection.parts.gate.still_knows(&ordinary.known) {
+                        match connection.admitted(request) {
+                            Some(known) => ordinary.known = known,
+                            None => return this.refuse(status::unauthenticated()),
+                        }
+                    }
+                }
                 match connection.decide(&ordinary.known, &message) {
                     Some(decided) => {
                         let counts = &connection.counts;
                         counts.end_check(ordinary.began, decided.is_allowed());
+                        ordinary.is_over = true;
                         Poll::Ready(respond(decided.framed()))
                     }
                     None => this.replay(context, Some(message)),
@@ -228,9 +252,17 @@ impl Future for Answering {
             Poll::Pending => {
                 let waiting = &this.connection.watched.waiting;
                 match &ordinary.ticket {
-                    None => ordinary.ticket = Some(waiting.enter(context.waker())),
+                    None => {
+                        let deadline = deadline(request.headers());
+                        ordinary.due = deadline.map(|deadline| {
+                            let deadline = u64::try_from(deadline.as_nanos());
+                            world::ticks().saturating_add(deadline.unwrap_or(u64::MAX))
+                        });
+                        ordinary.ticket = Some(waiting.enter(context.waker(), ordinary.due));
+                    }
                     Some(ticket) if waiting.is_in_time(ticket) => {}
-                    Some(_) => return Poll::Ready(this.connection.too_slow()),
+                    Some(_) if ordinary.is_due() => return this.refuse(status::too_late()),
+                    Some(_) => return this.refuse(status::too_slow()),
                 }
                 Poll::Pending
             }
@@ -258,7 +290,7 @@ impl Answering {
         context: &mut Context<'_>,
         message: Option<Bytes>,
     ) -> Poll<Response<Answer>> {
-        self.leave();
+        self.hand_over();
         let (Some(request), Some(ordinary)) = (self.request.take(), self.ordinary.take()) else {
             return Poll::Pending;
         };
@@ -269,6 +301,27 @@ impl Answering {
         let (connection, known) = (Arc::clone(&self.connection), ordinary.known);
         let later = Box::pin(async move { connection.check_after_all(request, known).await });
         self.later.insert(later).as_mut().poll(context)
+    }
+
+    /// Refuses what was begun as an ordinary check.
+    fn refuse(&mut self, status: tonic::Status) -> Poll<Response<Answer>> {
+        self.hand_over();
+        let connection = &self.connection;
+        let refused = status.into_http::<tonic::body::Body>().map(Answer::from);
+        Poll::Ready(
+            connection
+                .begin_check()
+                .follow(refused, &connection.watched),
+        )
+    }
+
+    /// Leaves what was begun as an ordinary check to be answered as any other.
+    fn hand_over(&mut self) {
+        self.leave();
+        if let Some(ordinary) = &mut self.ordinary {
+            ordinary.is_over = true;
+            self.connection.counts.hand_over_check();
+        }
     }
 
     /// Waits no longer for a message.
@@ -283,6 +336,13 @@ impl Answering {
 impl Drop for Answering {
     fn drop(&mut self) {
         self.leave();
+        if self
+            .ordinary
+            .as_ref()
+            .is_some_and(|ordinary| !ordinary.is_over)
+        {
+            self.connection.counts.leave_check();
+        }
     }
 }
 
@@ -323,6 +383,7 @@ impl Connection {
         let Some(known) = self.admitted(request) else {
             return Begun::Other(asked);
         };
+        let began = self.counts.begin_check();
         let admission = &self.parts.admission;
         let refused = admission.ordinary(&self.counts.pace, || deadline(request.headers()));
         if let Some(refused) = refused {
@@ -332,8 +393,10 @@ impl Connection {
         Begun::Ordinary(Ordinary {
             known,
             receiving: Receiving::default(),
-            began: self.counts.begin_check(),
+            began,
             ticket: None,
+            due: None,
+            is_over: false,
         })
     }
 
@@ -341,13 +404,6 @@ impl Connection {
     fn decide<'a>(&self, known: &Known, message: &'a Bytes) -> Option<Decided<'a>> {
         let bounds = known.permit().bounds.as_ref();
         decide::decide(&self.parts.application, bounds, content(message))
-    }
-
-    /// The answer to a check whose message did not come in time.
-    fn too_slow(&self) -> Response<Answer> {
-        let late = status::too_slow().into_http::<tonic::body::Body>();
-        self.begin_check()
-            .follow(late.map(Answer::from), &self.watched)
     }
 
     /// Answers a single check that turned out to be no ordinary one.

@@ -122,19 +122,25 @@ impl Watched {
 
     /// Completes when the connection should end, with why.
     pub async fn watch(&self, limits: Limits) -> Ended {
-        tokio::time::sleep(limits.handshake).await;
-        if self.read.get() < PREFACE_BYTES {
-            return Ended::Handshake;
-        }
         let turn = (limits.stall.min(limits.idle) / 4).max(Duration::from_millis(10));
         let patience = limits.stall.div_duration_f64(turn).ceil() as u64;
         let mut requests = self.requests.get();
         let mut asked_at = world::ticks();
+        // How much is left of the time to begin.
+        let mut beginning = Some(limits.handshake);
         loop {
-            tokio::time::sleep(turn).await;
+            let rest = beginning.map_or(turn, |left| left.min(turn));
+            tokio::time::sleep(rest).await;
             self.write_off();
-            self.waiting.turn(patience);
             let now = world::ticks();
+            self.waiting.turn(patience, now);
+            if let Some(left) = beginning {
+                beginning = Some(left.saturating_sub(rest)).filter(|left| !left.is_zero());
+                if beginning.is_none() && self.read.get() < PREFACE_BYTES {
+                    return Ended::Handshake;
+                }
+                continue;
+            }
             let (is_stuck, is_answering) = self.look_at_answers(now, limits.stall);
             if is_stuck || has_passed(self.blocked_since.get(), now, limits.stall) {
                 return Ended::Stalled;

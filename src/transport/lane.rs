@@ -25,23 +25,22 @@ const RESTS: u64 = 9;
 const LEAST_WORK: u64 = 20_000;
 /// How large a batch is before any was seen, in bytes.
 const USUAL_BYTES: u64 = 64 * 1_024;
-/// How long a kibibyte takes before any was timed, in nanoseconds.
-const USUAL_PACE: u64 = 4_096;
-/// Of how many batches an average tells: one new one changes it by such a part.
-const AVERAGE_OF: u64 = 8;
+/// How long each of them takes before any was timed, in nanoseconds.
+const USUAL_PACE: u64 = 4;
+/// Of how many batches what was learned tells: each new one makes what came before it
+/// weigh less by such a part.
+const LEARNED_OF: u64 = 8;
 
 /// The batches of one thread, which alone writes what is counted here.
 #[derive(Debug)]
 pub struct Lane {
     turn: Arc<Semaphore>,
-    /// Batches that were let in and are still to be read.
-    expected: Count,
     /// Bytes of those that were read and are not answered.
     waiting: Count,
-    /// What a batch has on average, in bytes.
-    usual: Count,
-    /// How long a kibibyte takes on average, in nanoseconds, rests included.
-    pace: Count,
+    /// The bytes of some recent batches, and how long their turns took, rests included, in
+    /// nanoseconds.
+    answered: Count,
+    took: Count,
 }
 
 thread_local! {
@@ -50,16 +49,16 @@ thread_local! {
 
 impl Default for Lane {
     fn default() -> Self {
-        let (usual, pace) = (Count::default(), Count::default());
-        usual.set(USUAL_BYTES);
-        pace.set(USUAL_PACE);
-        Self {
+        let lane = Self {
             turn: Arc::new(Semaphore::new(1)),
-            expected: Count::default(),
             waiting: Count::default(),
-            usual,
-            pace,
-        }
+            answered: Count::default(),
+            took: Count::default(),
+        };
+        let usual = LEARNED_OF * USUAL_BYTES;
+        lane.answered.set(usual);
+        lane.took.set(usual * USUAL_PACE);
+        lane
     }
 }
 
@@ -69,17 +68,18 @@ impl Lane {
         HERE.with_borrow_mut(|here| Arc::clone(here.get_or_insert_default()))
     }
 
-    /// How long all that was let in will take.
+    /// How long all that was read and waits will take. What was let in and is still to be
+    /// read does not count: whoever sends nothing keeps nobody out.
     pub fn ahead(&self) -> Duration {
-        let expected = self.expected.get().saturating_mul(self.usual.get());
-        let bytes = self.waiting.get().saturating_add(expected);
-        Duration::from_nanos(bytes.saturating_mul(self.pace.get()) / 1_024)
+        let pace = self.took.get() as f64 / self.answered.get().max(1) as f64;
+        // So much that it is none is as good as for ever.
+        let waiting = self.waiting.get() as f64;
+        Duration::try_from_secs_f64(waiting * pace / 1e9).unwrap_or(Duration::MAX)
     }
 
     /// Lets in a batch that is still to be read, and waits no longer than that for its
     /// turn.
     pub fn expect(self: &Arc<Self>, patience: Duration) -> Expected {
-        self.expected.set(self.expected.get() + 1);
         Expected {
             lane: Arc::clone(self),
             patience,
@@ -87,9 +87,9 @@ impl Lane {
         }
     }
 
-    fn learn(average: &Count, value: u64) {
-        let before = average.get();
-        average.set(before - before / AVERAGE_OF + value / AVERAGE_OF);
+    fn learn(sum: &Count, value: u64) {
+        let before = sum.get();
+        sum.set((before - before / LEARNED_OF).saturating_add(value));
     }
 }
 
@@ -110,7 +110,6 @@ impl Expected {
         let lane = &self.lane;
         self.bytes = (bytes as u64).max(1);
         lane.waiting.set(lane.waiting.get() + self.bytes);
-        Lane::learn(&lane.usual, self.bytes);
         let came = world::ticks();
         // It is never closed; if it were, everybody would have their turn at once.
         let permit = Arc::clone(&lane.turn).acquire_owned().await.ok();
@@ -126,11 +125,9 @@ impl Expected {
     }
 
     fn take_back(&mut self) {
-        let lane = &self.lane;
-        match std::mem::take(&mut self.bytes) {
-            0 => lane.expected.set(lane.expected.get().saturating_sub(1)),
-            bytes => lane.waiting.set(lane.waiting.get().saturating_sub(bytes)),
-        }
+        let waiting = &self.lane.waiting;
+        let bytes = std::mem::take(&mut self.bytes);
+        waiting.set(waiting.get().saturating_sub(bytes));
     }
 }
 
@@ -166,8 +163,8 @@ impl Turn<'_> {
     /// It is done.
     pub fn end(self) {
         let took = world::ticks().saturating_sub(self.began);
-        let pace = took.saturating_mul(1_024) / self.bytes;
-        Lane::learn(&self.lane.pace, pace);
+        Lane::learn(&self.lane.answered, self.bytes);
+        Lane::learn(&self.lane.took, took);
     }
 }
 
@@ -176,17 +173,20 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_ahead_is_all_that_was_let_in_and_is_not_answered() {
+    async fn what_is_ahead_is_all_that_was_read_and_is_not_answered() {
         let lane = Arc::new(Lane::default());
-        assert_eq!(lane.ahead(), Duration::ZERO);
         let mut first = lane.expect(Duration::MAX);
-        let usual = Duration::from_nanos(USUAL_BYTES * USUAL_PACE / 1_024);
-        assert_eq!(lane.ahead(), usual);
-        let second = lane.expect(Duration::MAX);
-        assert_eq!(lane.ahead(), usual * 2);
-        drop(second);
+        let mut second = lane.expect(Duration::MAX);
+        assert_eq!(lane.ahead(), Duration::ZERO, "nothing was read");
         let turn = first.turn(2_048).await.expect("in time");
-        assert_eq!(lane.ahead(), Duration::from_nanos(2 * USUAL_PACE));
+        let one = Duration::from_nanos(2_048 * USUAL_PACE);
+        assert_eq!(lane.ahead(), one);
+        let mut waits = Box::pin(second.turn(2_048));
+        assert!(futures_util::poll!(&mut waits).is_pending());
+        assert_eq!(lane.ahead(), one * 2);
+        drop(waits);
+        drop(second);
+        assert_eq!(lane.ahead(), one);
         turn.end();
         drop(first);
         assert_eq!(lane.ahead(), Duration::ZERO);
@@ -243,11 +243,13 @@ mod tests {
         let lane = Arc::new(Lane::default());
         for _ in 0..200 {
             let mut expected = lane.expect(Duration::MAX);
-            let turn = expected.turn(1 << 40).await.expect("in time");
+            let turn = expected.turn(1 << 30).await.expect("in time");
             turn.end();
         }
-        // So many bytes in no time: about nothing.
-        assert!(lane.pace.get() < 8, "{}", lane.pace.get());
-        assert!(lane.usual.get() > USUAL_BYTES);
+        // So many bytes in no time: what is usual takes about none.
+        let mut usual = lane.expect(Duration::MAX);
+        let _turn = usual.turn(64 * 1_024).await.expect("in time");
+        let ahead = lane.ahead();
+        assert!(ahead < Duration::from_micros(1), "{ahead:?}");
     }
 }

@@ -15,8 +15,9 @@ pub const MAX_STREAMS: u32 = 256;
 /// The most requests at a time on all connections of a thread, as far as they can be
 /// divided: those that come when there are many connections may have fewer.
 pub const STREAMS_ON_THREAD: usize = 16_384;
-/// What each connection may have in any case.
-pub const LEAST_STREAMS: usize = 16;
+/// What each connection may have in any case: many clients begin so many before they know
+/// what they may.
+pub const LEAST_STREAMS: usize = 100;
 /// How many bytes may be on their way to the daemon for one request, before they are read.
 pub const STREAM_WINDOW: u32 = 1024 * 1024;
 /// The same for all requests of a connection together.
@@ -98,8 +99,8 @@ mod tests {
             (1, MAX_STREAMS),
             (64, MAX_STREAMS),
             (128, 128),
-            (1_024, 16),
-            (4_096, 16),
+            (1_024, 100),
+            (4_096, 100),
         ] {
             assert_eq!(streams_of_one(connections), streams, "{connections}");
         }

@@ -2,99 +2,116 @@
 //!
 //! Many clients send the headers of their calls first and the messages a moment later, so
 //! that most ordinary checks wait for theirs. A timer for each would cost more than the
-//! check; here is a queue that is looked through now and then.
+//! check; here are places that are looked through now and then. There are never more of
+//! them than the connection had requests at a time.
 
-use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-/// Those who wait, the first first.
+/// Those who wait.
 #[derive(Debug, Default)]
-pub struct Waiting(Mutex<Queue>);
+pub struct Waiting(Mutex<Places>);
 
 #[derive(Debug, Default)]
-struct Queue {
-    /// How often it was looked through.
+struct Places {
+    /// How often they were looked through.
     turn: u64,
-    /// The number of the first place.
-    first: u64,
-    /// A place stays empty until all before it are.
-    places: VecDeque<Option<Place>>,
+    /// How often one was taken.
+    taken: u64,
+    places: Vec<Option<Place>>,
+    /// Those that nobody has.
+    free: Vec<usize>,
 }
 
 #[derive(Debug)]
 struct Place {
+    /// Tells whoever has it from those who had it before.
+    number: u64,
     /// The turn that was next when it was taken.
     turn: u64,
+    /// The moment from which it is too late, in ticks.
+    due: Option<u64>,
     waker: Waker,
 }
 
-/// A place in the queue, by its number.
+/// A place, and who has it.
 #[derive(Debug)]
-pub struct Ticket(u64);
+pub struct Ticket {
+    index: usize,
+    number: u64,
+}
 
 impl Waiting {
-    /// Waits, to be woken when it has taken too long.
-    pub fn enter(&self, waker: &Waker) -> Ticket {
-        let mut queue = self.queue();
-        let number = queue.first + queue.places.len() as u64;
-        let turn = queue.turn;
+    /// Waits, to be woken when it has taken too long or is due, in ticks.
+    pub fn enter(&self, waker: &Waker, due: Option<u64>) -> Ticket {
+        let mut places = self.places();
+        places.taken += 1;
+        let (number, turn) = (places.taken, places.turn);
         let waker = waker.clone();
-        queue.places.push_back(Some(Place { turn, waker }));
-        Ticket(number)
+        let place = Some(Place {
+            number,
+            turn,
+            due,
+            waker,
+        });
+        let index = match places.free.pop() {
+            Some(index) => {
+                if let Some(free) = places.places.get_mut(index) {
+                    *free = place;
+                }
+                index
+            }
+            None => {
+                places.places.push(place);
+                places.places.len() - 1
+            }
+        };
+        Ticket { index, number }
     }
 
     /// Whether it has not taken too long yet.
     pub fn is_in_time(&self, ticket: &Ticket) -> bool {
-        self.queue()
-            .place(ticket)
-            .is_some_and(|place| place.is_some())
+        self.places().of(ticket).is_some()
     }
 
     /// Waits no more.
     pub fn leave(&self, ticket: &Ticket) {
-        let mut queue = self.queue();
-        if let Some(place) = queue.place(ticket) {
+        let mut places = self.places();
+        if let Some(place) = places.of(ticket) {
             *place = None;
-            queue.close_up();
+            places.free.push(ticket.index);
         }
     }
 
-    /// Wakes those who have waited for that many whole turns.
-    pub fn turn(&self, patience: u64) {
-        let mut queue = self.queue();
-        queue.turn += 1;
-        let until = queue.turn.saturating_sub(patience);
-        for place in &mut queue.places {
-            match place {
-                Some(waiting) if waiting.turn >= until => break,
-                Some(_) => {
-                    if let Some(late) = place.take() {
-                        late.waker.wake();
-                    }
-                }
-                None => {}
+    /// Wakes those who have waited for that many whole turns, or are due by now.
+    pub fn turn(&self, patience: u64, now: u64) {
+        let mut places = self.places();
+        places.turn += 1;
+        let until = places.turn.saturating_sub(patience);
+        let Places { places, free, .. } = &mut *places;
+        for (index, place) in places.iter_mut().enumerate() {
+            let is_late =
+                |place: &mut Place| place.turn < until || place.due.is_some_and(|due| due <= now);
+            if let Some(late) = place.take_if(is_late) {
+                late.waker.wake();
+                free.push(index);
             }
         }
-        queue.close_up();
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+    fn places(&self) -> MutexGuard<'_, Places> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Queue {
-    fn place(&mut self, ticket: &Ticket) -> Option<&mut Option<Place>> {
-        let index = ticket.0.checked_sub(self.first)?;
-        self.places.get_mut(usize::try_from(index).ok()?)
-    }
-
-    fn close_up(&mut self) {
-        while let Some(None) = self.places.front() {
-            self.places.pop_front();
-            self.first += 1;
-        }
+impl Places {
+    /// The place of a ticket, while it is its.
+    fn of(&mut self, ticket: &Ticket) -> Option<&mut Option<Place>> {
+        let place = self.places.get_mut(ticket.index)?;
+        let is_its = place
+            .as_ref()
+            .is_some_and(|place| place.number == ticket.number);
+        is_its.then_some(place)
     }
 }
 
@@ -115,48 +132,76 @@ mod tests {
         }
     }
 
-    #[test]
-    fn only_those_who_waited_long_enough_are_woken_and_once() {
-        let waiting = Waiting::default();
-        let woken = Arc::new(Woken::default());
-        let waker = Waker::from(Arc::clone(&woken));
-        let count = || woken.0.load(Ordering::Relaxed);
-        let first = waiting.enter(&waker);
-        waiting.turn(2);
-        let second = waiting.enter(&waker);
-        waiting.turn(2);
-        assert_eq!(count(), 0);
-        assert!(waiting.is_in_time(&first));
-        waiting.turn(2);
-        assert_eq!(count(), 1);
-        assert!(!waiting.is_in_time(&first));
-        assert!(waiting.is_in_time(&second));
-        waiting.turn(2);
-        waiting.turn(2);
-        assert_eq!(count(), 2);
-        assert!(waiting.queue().places.is_empty());
+    struct Tried {
+        waiting: Waiting,
+        woken: Arc<Woken>,
+    }
+
+    impl Tried {
+        fn new() -> Self {
+            Self {
+                waiting: Waiting::default(),
+                woken: Arc::default(),
+            }
+        }
+
+        fn enter(&self, due: Option<u64>) -> Ticket {
+            let waker = Waker::from(Arc::clone(&self.woken));
+            self.waiting.enter(&waker, due)
+        }
+
+        fn woken(&self) -> usize {
+            self.woken.0.load(Ordering::Relaxed)
+        }
     }
 
     #[test]
-    fn whoever_leaves_is_not_woken_and_leaves_no_room_behind() {
-        let waiting = Waiting::default();
-        let woken = Arc::new(Woken::default());
-        let waker = Waker::from(Arc::clone(&woken));
-        let tickets: Vec<_> = (0..10).map(|_| waiting.enter(&waker)).collect();
-        for ticket in tickets.iter().skip(1) {
-            waiting.leave(ticket);
-            waiting.leave(ticket);
+    fn only_those_who_waited_long_enough_are_woken_and_once() {
+        let tried = Tried::new();
+        let first = tried.enter(None);
+        tried.waiting.turn(2, 0);
+        let second = tried.enter(None);
+        tried.waiting.turn(2, 0);
+        assert_eq!(tried.woken(), 0);
+        assert!(tried.waiting.is_in_time(&first));
+        tried.waiting.turn(2, 0);
+        assert_eq!(tried.woken(), 1);
+        assert!(!tried.waiting.is_in_time(&first));
+        assert!(tried.waiting.is_in_time(&second));
+        tried.waiting.turn(2, 0);
+        tried.waiting.turn(2, 0);
+        assert_eq!(tried.woken(), 2);
+        // Nobody who could be woken is kept.
+        assert_eq!(Arc::strong_count(&tried.woken), 1);
+    }
+
+    #[test]
+    fn whoever_is_due_is_woken_by_the_next_turn() {
+        let tried = Tried::new();
+        let (due, later) = (tried.enter(Some(5)), tried.enter(Some(6)));
+        tried.waiting.turn(100, 5);
+        assert_eq!(tried.woken(), 1);
+        assert!(!tried.waiting.is_in_time(&due));
+        assert!(tried.waiting.is_in_time(&later));
+    }
+
+    #[test]
+    fn there_are_no_more_places_than_waited_at_a_time_and_none_has_two_who_wait() {
+        let tried = Tried::new();
+        let keeps = tried.enter(None);
+        for _ in 0..1_000 {
+            let one = tried.enter(None);
+            tried.waiting.leave(&one);
+            let other = tried.enter(None);
+            // Whoever left has nothing to do with whoever came into the place.
+            tried.waiting.leave(&one);
+            assert!(tried.waiting.is_in_time(&other));
+            assert!(!tried.waiting.is_in_time(&one));
+            tried.waiting.leave(&other);
         }
-        assert_eq!(waiting.queue().places.len(), 10);
-        waiting.leave(&tickets[0]);
-        assert!(waiting.queue().places.is_empty());
-        let late = waiting.enter(&waker);
-        // The numbers of those who left are nobody else's.
-        waiting.leave(&tickets[0]);
-        waiting.turn(1);
-        waiting.turn(1);
-        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
-        assert!(!waiting.is_in_time(&late));
-        assert_eq!(Arc::strong_count(&woken), 2);
+        assert!(tried.waiting.is_in_time(&keeps));
+        let places = tried.waiting.places();
+        assert_eq!((places.places.len(), places.free.len()), (2, 1));
+        assert_eq!(Arc::strong_count(&tried.woken), 2);
     }
 }
