@@ -415,6 +415,11 @@ async fn answers_that_are_reset_hold_a_connection_only_for_a_while() {
     let list = message(&list.encode_to_vec());
     let mut stream = 1;
     let refused = "roster_calls_refused_total{cause=\"connection_limit\"} ";
+    for _ in 0..100 {
+        wire.open(stream, EXPORT, &[]).await;
+        wire.body(stream, &export, true).await;
+        stream += 2;
+    }
     // Until so much is made that no more is let in.
     while !get(limited.metrics, "/metrics")
         .body
@@ -425,8 +430,9 @@ async fn answers_that_are_reset_hold_a_connection_only_for_a_while() {
             stream < 500,
             "as many as may be, and still no more than fits"
         );
-        wire.open(stream, EXPORT, &[]).await;
-        wire.body(stream, &export, true).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        wire.open(stream, LIST, &[]).await;
+        wire.body(stream, &list, true).await;
         stream += 2;
     }
     for reset in (1..stream).step_by(2) {
