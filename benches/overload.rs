@@ -44,10 +44,9 @@ const CONNECTIONS: usize = 8;
 const STREAMS: usize = 250;
 /// How many are under way on each when the peak rate is measured.
 const AT_PEAK: usize = 64;
+/// How long a call has. The client holds a check back for half of it before it gives it
+/// up: what it sends then still has the other half.
 const DEADLINE: Duration = Duration::from_millis(500);
-/// How long the client holds a check back before it gives it up: what it sends then still
-/// has half of its time.
-const PATIENCE: Duration = Duration::from_millis(250);
 /// Short and many, since machines that others use as well change their speed from one
 /// second to the next.
 const TURN: Duration = Duration::from_millis(800);
@@ -65,7 +64,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() {
     let address = start();
     found(address);
-    let mut client = Client::connect(address);
+    let mut client = Client::connect(address, CONNECTIONS, STREAMS, DEADLINE);
     // Warms up, so that memory is there and the first round like the others.
     let peak = client.closed(TURN, Kind::Check).answered as f64 / TURN.as_secs_f64();
     client.open(peak * 2.0, TURN, Mix::Checks);
@@ -253,6 +252,7 @@ struct Asked {
 
 struct Connection {
     stream: TcpStream,
+    deadline: Duration,
     next: u32,
     under_way: HashMap<u32, Asked>,
     incoming: Vec<u8>,
@@ -263,20 +263,25 @@ struct Connection {
 
 struct Client {
     connections: Vec<Connection>,
+    /// How many requests are under way on each at most.
+    streams: usize,
+    deadline: Duration,
+    /// How long a check is held back before it is given up.
+    patience: Duration,
     check: Vec<u8>,
     batch: Vec<u8>,
     turn: usize,
 }
 
 /// The headers of every request, in the order in which they come into the table.
-fn headers(path: &str) -> [(&'static str, String); 6] {
+fn headers(path: &str, deadline: Duration) -> [(&'static str, String); 6] {
     [
         (":path", path.to_owned()),
         (":authority", "roster".to_owned()),
         ("te", "trailers".to_owned()),
         ("content-type", "application/grpc".to_owned()),
         ("authorization", format!("Bearer {KEY}")),
-        ("grpc-timeout", format!("{}m", DEADLINE.as_millis())),
+        ("grpc-timeout", format!("{}m", deadline.as_millis())),
     ]
 }
 
@@ -297,7 +302,7 @@ fn message(message: &impl prost::Message) -> Vec<u8> {
 }
 
 impl Connection {
-    fn connect(address: SocketAddr) -> Self {
+    fn connect(address: SocketAddr, deadline: Duration) -> Self {
         let stream = TcpStream::connect(address).expect("it listens");
         stream.set_nodelay(true).expect("no delay");
         stream.set_nonblocking(true).expect("no waiting");
@@ -307,6 +312,7 @@ impl Connection {
         outgoing.extend(frame(8, 0, 0, &0x3fff_ffff_u32.to_be_bytes()));
         Self {
             stream,
+            deadline,
             next: 1,
             under_way: HashMap::new(),
             incoming: Vec::new(),
@@ -327,7 +333,7 @@ impl Connection {
         };
         // `:method: POST` and `:scheme: http` are in the table from the beginning.
         let mut block = vec![0x83, 0x86];
-        let all = headers(path);
+        let all = headers(path, self.deadline);
         for (place, (name, value)) in all.iter().enumerate() {
             if self.next > 1 && !is_batch {
                 block.push(0x80 | (62 + (all.len() - 1 - place)) as u8);
@@ -444,7 +450,12 @@ impl Counted {
 }
 
 impl Client {
-    fn connect(address: SocketAddr) -> Self {
+    fn connect(
+        address: SocketAddr,
+        connections: usize,
+        streams: usize,
+        deadline: Duration,
+    ) -> Self {
         let question = v1::IsAuthorizedRequest {
             organization: "acme".to_owned(),
             principal: Some(v1::EntityRef {
@@ -464,9 +475,12 @@ impl Client {
             ..Default::default()
         };
         Self {
-            connections: (0..CONNECTIONS)
-                .map(|_| Connection::connect(address))
+            connections: (0..connections)
+                .map(|_| Connection::connect(address, deadline))
                 .collect(),
+            streams,
+            deadline,
+            patience: deadline / 2,
             check: message(&question),
             batch: message(&batch),
             turn: 0,
@@ -490,7 +504,7 @@ impl Client {
             for connection in &mut self.connections {
                 while connection.under_way.len() < at_once && connection.takes(body) {
                     counted.asked += 1;
-                    let due = Instant::now() + DEADLINE * 10;
+                    let due = Instant::now() + self.deadline * 10;
                     connection.ask(body, due, kind == Kind::Batch);
                 }
                 connection.turn(&mut counted);
@@ -525,14 +539,17 @@ impl Client {
                 waiting.push_back(begun + Duration::from_secs_f64(due as f64 / rate));
                 (due, counted.asked) = (due + 1, counted.asked + 1);
             }
-            while waiting.front().is_some_and(|begun| now - *begun > PATIENCE) {
+            while waiting
+                .front()
+                .is_some_and(|begun| now - *begun > self.patience)
+            {
                 waiting.pop_front();
                 counted.unsent += 1;
             }
-            for _ in 0..CONNECTIONS {
-                self.turn = (self.turn + 1) % CONNECTIONS;
+            for _ in 0..self.connections.len() {
+                self.turn = (self.turn + 1) % self.connections.len();
                 let connection = &mut self.connections[self.turn];
-                while connection.under_way.len() < STREAMS
+                while connection.under_way.len() < self.streams
                     && connection.takes(largest)
                     && let Some(begun) = waiting.pop_front()
                 {
@@ -544,10 +561,10 @@ impl Client {
                     if batches_due >= 1.0 {
                         batches_due -= 1.0;
                         counted.batches += 1;
-                        connection.ask(&self.batch, begun + DEADLINE, true);
+                        connection.ask(&self.batch, begun + self.deadline, true);
                     }
                     if !matches!(mix, Mix::Batches) {
-                        connection.ask(&self.check, begun + DEADLINE, false);
+                        connection.ask(&self.check, begun + self.deadline, false);
                     }
                 }
                 connection.turn(&mut counted);

@@ -1,10 +1,11 @@
 //! What is refused, so that the rest is answered in time.
 //!
-//! An ordinary check is answered even when the thread is late, unless it has a deadline
-//! that will have passed: refusing it takes almost as long as answering it, and gives room
-//! to nobody. What bounds how many of them wait are the streams of a connection and the
-//! connections themselves; the client's own queue holds the rest. So what is refused is
-//! what costs more than a refusal:
+//! An ordinary check is answered even when the thread is late: refusing it takes almost as
+//! long as answering it, and gives room to nobody. What bounds how many of them wait are
+//! the streams of a connection and the connections themselves; the client's own queue
+//! holds the rest. Only where a round takes longer than their deadlines, as many are
+//! refused as can't be in time, so that their clients come back later. What is refused
+//! besides is what costs more than a refusal:
 //!
 //! - a call whose deadline will have passed when it gets its turn;
 //! - while a serving thread is overloaded ([`Pace`]), everything but ordinary checks,
@@ -90,15 +91,21 @@ impl Admission {
             .then(|| self.refuse(Shed::Lag, OVERLOADED))
     }
 
-    /// The answer to an ordinary check that would be answered too late to be of use, if
-    /// the thread is overloaded.
+    /// The answer to an ordinary check that is refused since, on a thread that is
+    /// overloaded, not all can be answered in time. Nobody knows how long this one has
+    /// waited already; of a round that takes longer than their time, that part of them
+    /// can't be in time which is beyond it.
+    #[inline]
     pub fn ordinary(
         &self,
         pace: &Pace,
         deadline: impl FnOnce() -> Option<Duration>,
     ) -> Option<Response<Answer>> {
-        let is_late = pace.is_overloaded() && deadline().is_some_and(|left| left < pace.lag());
-        is_late.then(|| self.refuse(Shed::Lag, OVERLOADED))
+        if !pace.is_overloaded() {
+            return None;
+        }
+        let in_time = deadline()?.div_duration_f64(pace.lag());
+        (pace.drawn() >= in_time).then(|| self.refuse(Shed::Lag, OVERLOADED))
     }
 
     /// Lets in a batch, whose answer is made as a whole, to the lane of its thread.
@@ -227,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ordinary_check_is_refused_only_while_it_would_be_late_for_sure() {
+    fn as_many_ordinary_checks_are_refused_as_can_not_be_in_time() {
         let limits = Limits {
             lag: Duration::from_millis(20),
             ..Limits::default()
@@ -236,16 +243,24 @@ mod tests {
         let pace = Pace::default();
         let (late, target) = (Duration::from_millis(60), limits.lag);
         let refused = |ms: Option<u64>| {
-            let deadline = || ms.map(Duration::from_millis);
-            admission.ordinary(&pace, deadline).is_some()
+            let refused = (0..1_000).filter(|_| {
+                pace.ask();
+                let deadline = || ms.map(Duration::from_millis);
+                admission.ordinary(&pace, deadline).is_some()
+            });
+            refused.count()
         };
         pace.round(late, 1, target);
-        assert!(!refused(Some(1)), "once is no overload");
+        assert_eq!(refused(Some(1)), 0, "once is no overload");
         pace.round(late, 1_000_000_000, target);
-        assert!(refused(Some(59)));
-        assert!(!refused(Some(61)));
-        assert!(!refused(None));
+        assert_eq!(refused(Some(0)), 1_000);
+        for (ms, expected) in [(15, 750), (30, 500), (45, 250)] {
+            let refused = refused(Some(ms));
+            assert!(refused.abs_diff(expected) < 20, "{refused} for {ms} ms");
+        }
+        assert_eq!(refused(Some(60)), 0);
+        assert_eq!(refused(None), 0);
         pace.round(Duration::ZERO, 1_000_000_001, target);
-        assert!(!refused(Some(1)), "it recovers at once");
+        assert_eq!(refused(Some(1)), 0, "it recovers at once");
     }
 }

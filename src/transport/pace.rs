@@ -54,6 +54,15 @@ impl Pace {
         self.asked.bump();
     }
 
+    /// A number from 0 up to 1 that is another one for each thing asked, and as often in
+    /// one half as in the other.
+    pub fn drawn(&self) -> f64 {
+        /// 2^64 divided by the golden ratio.
+        const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+        let drawn = self.asked.get().wrapping_mul(STEP);
+        (drawn >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
     /// How late what is ready gets its turn.
     pub fn lag(&self) -> Duration {
         Duration::from_nanos(self.lag.get())
