@@ -41,7 +41,7 @@ const KEY: &str =
 /// How many connections the client has.
 const CONNECTIONS: usize = 8;
 /// How many requests the daemon allows at a time on each.
-const STREAMS: usize = 250;
+const STREAMS: usize = 95;
 /// How many are under way on each when the peak rate is measured.
 const AT_PEAK: usize = 64;
 /// How long a call has. The client holds a check back for half of it before it gives it

@@ -53,7 +53,7 @@ pub struct OperationSettings {
         long,
         env = "ROSTER_MAX_MANAGED_CALLS_PER_CONNECTION",
         value_name = "COUNT",
-        default_value = "512"
+        default_value = "100"
     )]
     pub max_managed_calls_per_connection: NonZeroUsize,
 

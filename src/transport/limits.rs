@@ -10,14 +10,10 @@ pub const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 /// The most bytes of all headers of a request.
 pub const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// The most requests at a time on one connection. They wait for each other, so it is also
-/// what bounds how late the last of them is answered.
-pub const MAX_STREAMS: u32 = 256;
-/// The most requests at a time on all connections of a thread, as far as they can be
-/// divided: those that come when there are many connections may have fewer.
-pub const STREAMS_ON_THREAD: usize = 16_384;
-/// What each connection may have in any case: many clients begin so many before they know
-/// what they may.
-pub const LEAST_STREAMS: usize = 100;
+/// what bounds how late the last of them is answered, and how much of the processor's
+/// caches those take that wait. Many clients begin a hundred before they know what they
+/// may.
+pub const MAX_STREAMS: u32 = 100;
 /// How many bytes may be on their way to the daemon for one request, before they are read.
 pub const STREAM_WINDOW: u32 = 1024 * 1024;
 /// The same for all requests of a connection together.
@@ -65,7 +61,7 @@ impl Default for Limits {
         Self {
             connections: 4_096,
             managed: 1_024,
-            managed_on_one: 512,
+            managed_on_one: 100,
             handshake: Duration::from_secs(10),
             stall: Duration::from_secs(30),
             idle: Duration::from_secs(900),
@@ -74,35 +70,9 @@ impl Default for Limits {
     }
 }
 
-/// How many requests a connection may have at a time that is one of so many.
-pub fn streams_of_one(connections: usize) -> u32 {
-    let share = STREAMS_ON_THREAD / connections.max(1);
-    let share = share.max(LEAST_STREAMS);
-    u32::try_from(share).map_or(MAX_STREAMS, |share| share.min(MAX_STREAMS))
-}
-
 impl Limits {
     /// The most changes at a time.
     pub fn changes(&self) -> usize {
         (self.managed - self.managed / 4).max(1)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn many_connections_share_what_a_thread_answers_in_time() {
-        for (connections, streams) in [
-            (0, MAX_STREAMS),
-            (1, MAX_STREAMS),
-            (64, MAX_STREAMS),
-            (128, 128),
-            (1_024, 100),
-            (4_096, 100),
-        ] {
-            assert_eq!(streams_of_one(connections), streams, "{connections}");
-        }
     }
 }

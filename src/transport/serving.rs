@@ -194,13 +194,11 @@ impl<H: Handler> Worker<H> {
                     let Some(given) = given else { return };
                     let handler = self.handler.clone();
                     let counted = Counted(Arc::clone(&self.connections));
-                    let streams = limits::streams_of_one(counted.0.load(Ordering::Relaxed));
                     let phase = self.phase.clone();
                     let (limits, calls) = (self.limits, Arc::clone(&self.calls));
                     serving.spawn(async move {
                         let _counted = counted;
-                        let serving = serve_connection(given, handler, phase, limits, streams);
-                        if let Some(why) = serving.await {
+                        if let Some(why) = serve_connection(given, handler, phase, limits).await {
                             calls.end(why);
                             tracing::debug!(why = why.name(), "a connection was ended");
                         }
@@ -232,7 +230,6 @@ async fn serve_connection<H: Handler>(
     handler: H,
     mut phase: watch::Receiver<Phase>,
     limits: Limits,
-    streams: u32,
 ) -> Option<Ended> {
     let taken = tokio::select! {
         taken = accepted.into_stream() => taken,
@@ -254,7 +251,7 @@ async fn serve_connection<H: Handler>(
         let answer = Box::pin(Arc::clone(&session).answer(request));
         async move { Ok::<_, Infallible>(answer.await) }
     });
-    let mut connection = pin!(builder(streams).serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(builder().serve_connection(TokioIo::new(stream), service));
     // On a task of its own, so that no clock is looked at whenever bytes come.
     let (tell, mut told) = oneshot::channel();
     let mut watching = JoinSet::new();
@@ -287,14 +284,14 @@ async fn serve_connection<H: Handler>(
     None
 }
 
-/// How HTTP/2 is spoken, with so many requests at a time.
-fn builder(streams: u32) -> http2::Builder<TokioExecutor> {
+/// How HTTP/2 is spoken.
+fn builder() -> http2::Builder<TokioExecutor> {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
         .keep_alive_interval(limits::KEEPALIVE)
         .keep_alive_timeout(limits::KEEPALIVE_ANSWER)
-        .max_concurrent_streams(streams)
+        .max_concurrent_streams(limits::MAX_STREAMS)
         .max_header_list_size(limits::MAX_HEADER_BYTES)
         .initial_stream_window_size(limits::STREAM_WINDOW)
         .initial_connection_window_size(limits::CONNECTION_WINDOW)

@@ -301,7 +301,7 @@ async fn checks_of_what_is_not_in_memory_are_refused_when_too_many_wait_for_that
     *unread.0.lock().expect("no panic") = true;
 
     let mut channels = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..8 {
         channels.push(with_key(daemon.connect().await));
     }
     let mut asking = JoinSet::new();
