@@ -389,6 +389,59 @@ async fn batches_that_would_wait_for_too_long_are_refused_and_others_answered() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_comes_after_its_deadline_is_answered_no_more() {
+    let limited = Limited::start(Limits::default()).await;
+    let mut wire = Wire::begin(limited.daemon.address, 65_535).await;
+    let whole = message(&ask().encode_to_vec());
+    wire.open(1, CHECK, &[("grpc-timeout", "1m")]).await;
+    wire.open(3, CHECK, &[]).await;
+    wire.body(3, &whole, true).await;
+    wire.last_of(3)
+        .await
+        .expect("it is begun after the other, and answered");
+    // Whatever the machine does meanwhile, the deadline is over then.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    wire.body(1, &whole, true).await;
+    wire.last_of(1).await.expect("it is answered");
+    let late = "grpc_server_handled_total{grpc_type=\"unary\",grpc_service=\"roster.v1.AuthorizationService\",\
+         grpc_method=\"IsAuthorized\",grpc_code=\"DeadlineExceeded\"} 1";
+    limited.counted(late).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_is_revoked_before_their_message_comes_is_not_answered() {
+    let limited = Limited::start(Limits::default()).await;
+    let mut operators = limited.daemon.operators();
+    let created = v1::CreateCallerKeyRequest {
+        name: "checkout".to_owned(),
+        scopes: vec![v1::CallerScope::Check.into()],
+        ..Default::default()
+    };
+    let created = operators.create_caller_key(created).await;
+    let created = created.expect("a key").into_inner();
+    let bearer = format!("Bearer {}", created.secret);
+    let with_key = [("authorization", bearer.as_str())];
+    let mut wire = Wire::begin(limited.daemon.address, 65_535).await;
+    let whole = message(&ask().encode_to_vec());
+    wire.open(1, CHECK, &with_key).await;
+    wire.open(3, CHECK, &with_key).await;
+    wire.body(3, &whole, true).await;
+    wire.last_of(3)
+        .await
+        .expect("it is begun after the other, and answered");
+    let revoke = v1::RevokeCallerKeyRequest {
+        key: created.key.expect("the key").id,
+        ..Default::default()
+    };
+    operators.revoke_caller_key(revoke).await.expect("revoked");
+    wire.body(1, &whole, true).await;
+    wire.last_of(1).await.expect("it is answered");
+    let refused = "grpc_server_handled_total{grpc_type=\"unary\",grpc_service=\"roster.v1.AuthorizationService\",\
+         grpc_method=\"IsAuthorized\",grpc_code=\"Unauthenticated\"} 1";
+    limited.counted(refused).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn batches_that_are_never_read_keep_nobody_out() {
     let limited = Limited::start_on(Limits::default(), 1).await;
     let mut begun = Vec::new();
