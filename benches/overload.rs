@@ -7,8 +7,10 @@
 //! the daemon keeps up; the client keeps to the number of streams that the daemon
 //! allows, and what waits beyond that waits at the client, for half of its time. Then
 //! batches, which cost more than their refusal: beside checks at the peak rate, and alone
-//! at twice the rate at which they are answered. At the end half of the peak rate shows
-//! how soon all is well again.
+//! at twice the rate at which they are answered. Half of the peak rate shows how soon all
+//! is well again. At the end a crowd of connections asks as much as each may, so that what
+//! is open at a time takes longer than it has; whoever asks gives up at the deadline, and
+//! asks anew at once, whatever the answer was.
 //!
 //! Run with `cargo bench --bench overload`; ratios are the result.
 
@@ -20,7 +22,7 @@
     reason = "a benchmark measures time and stops where it fails"
 )]
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -50,11 +52,23 @@ const DEADLINE: Duration = Duration::from_millis(500);
 /// Short and many, since machines that others use as well change their speed from one
 /// second to the next.
 const TURN: Duration = Duration::from_millis(800);
+/// The largest frame that the client sends; the daemon takes no larger one.
+const FRAME: usize = 64 * 1_024;
 /// Questions in a batch.
 const BATCH: usize = 1_000;
 /// How many batches are under way on each connection when their peak rate is measured.
 const BATCHES_AT_PEAK: usize = 2;
 const ROUNDS: usize = 11;
+/// How many connections the crowd has.
+const CROWD: usize = 1_000;
+/// How long it waits for an answer.
+const CROWD_DEADLINE: Duration = Duration::from_millis(200);
+/// How long gRPC's clients wait at first before they connect again.
+const BACKOFF: Duration = Duration::from_secs(1);
+/// Longer than the others: it counts what comes after the crowd was refused once.
+const CROWD_TURN: Duration = Duration::from_secs(10);
+/// How long it takes until the daemon knows what it is about, and is not counted.
+const CROWD_LEAD_IN: Duration = Duration::from_secs(3);
 /// What is not counted at the beginning of a turn.
 const LEAD_IN: Duration = Duration::from_millis(300);
 
@@ -64,12 +78,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() {
     let address = start();
     found(address);
-    let mut client = Client::connect(address, CONNECTIONS, STREAMS, DEADLINE);
     // Warms up, so that memory is there and the first round like the others.
-    let peak = client.closed(TURN, Kind::Check).answered as f64 / TURN.as_secs_f64();
+    let peak = peak_of(address);
+    let mut client = Client::connect(address, CONNECTIONS, STREAMS, DEADLINE);
     client.open(peak * 2.0, TURN, Mix::Checks);
     let [mut twice, mut beside, mut batches, mut after] = [(); 4].map(|()| Rounds::default());
-    for _ in 0..ROUNDS {
+    let rounds = std::env::var("ROSTER_BENCH_ROUNDS");
+    let rounds = rounds.map_or(ROUNDS, |rounds| rounds.parse().expect("a number"));
+    for _ in 0..rounds {
         let peak = client.closed(TURN, Kind::Check);
         let peak = peak.answered as f64 / TURN.as_secs_f64();
         let of_peak = |counted: &Counted| counted.answered as f64 / TURN.as_secs_f64() / peak;
@@ -86,6 +102,15 @@ fn main() {
             |counted| of_peak(counted) * 2.0,
         );
     }
+    drop(client);
+    let mut crowd = Rounds::default();
+    let peak = peak_of(address);
+    let mut client = Client::connect(address, CROWD, STREAMS, CROWD_DEADLINE);
+    crowd.take(
+        || client.crowd(CROWD_TURN),
+        |counted| counted.answered as f64 / CROWD_TURN.as_secs_f64() / peak,
+    );
+    drop(client);
     println!(
         "| {ROUNDS} rounds of {TURN:?} | asked | answered in time | refused | held back by the client | late | memory, at most |"
     );
@@ -94,6 +119,10 @@ fn main() {
         ("checks, twice the peak", &twice),
         ("checks, the peak, and batches beside them", &beside),
         ("half the peak at once after that", &after),
+        (
+            "1000 connections, 95 checks at a time on each, 200 ms",
+            &crowd,
+        ),
     ] {
         let counted = &rounds.counted;
         println!(
@@ -111,6 +140,10 @@ fn main() {
     }
     let counted = &batches.counted;
     println!(
+        "| connections of the crowd that were ended: {} | | | | | | |",
+        crowd.counted.gone
+    );
+    println!(
         "| batches of {BATCH}, twice the peak | {} | {} | {} | {} | {} | {:+.0} MiB |",
         counted.asked,
         counted.batches_answered,
@@ -127,9 +160,16 @@ fn main() {
         ("checks beside twenty times as many in batches", beside, ""),
         ("batches at twice the capacity", batches, "≥ 0.9"),
         ("half of it at once after that", after, ""),
+        ("checks of a crowd that heeds no refusal", crowd, ""),
     ] {
         println!("| {name} | {:.2} | {bar} |", rounds.median());
     }
+}
+
+/// How many checks are answered a second when no more are asked.
+fn peak_of(address: SocketAddr) -> f64 {
+    let mut client = Client::connect(address, CONNECTIONS, STREAMS, DEADLINE);
+    client.closed(TURN, Kind::Check).answered as f64 / TURN.as_secs_f64()
 }
 
 /// What became of one load in all rounds.
@@ -153,7 +193,10 @@ impl Rounds {
 
     fn median(mut self) -> f64 {
         self.ratios.sort_by(f64::total_cmp);
-        self.ratios[self.ratios.len() / 2]
+        self.ratios
+            .get(self.ratios.len() / 2)
+            .copied()
+            .unwrap_or(f64::NAN)
     }
 }
 
@@ -226,6 +269,7 @@ struct Counted {
     batches: usize,
     batches_answered: usize,
     batches_refused: usize,
+    gone: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,14 +298,24 @@ struct Connection {
     stream: TcpStream,
     deadline: Duration,
     next: u32,
-    under_way: HashMap<u32, Asked>,
+    /// What was asked, the oldest first, from `oldest` on; nothing where it is over.
+    asked: VecDeque<Option<Asked>>,
+    oldest: u32,
+    under_way: usize,
+    /// The headers of a check, as they are once they were in the table.
+    again: Vec<u8>,
     incoming: Vec<u8>,
     outgoing: VecDeque<u8>,
     /// How many bytes of messages the daemon takes.
     window: usize,
+    /// Whether the daemon ended it.
+    told_to_go: bool,
+    /// From when on something is asked on it.
+    from: Instant,
 }
 
 struct Client {
+    address: SocketAddr,
     connections: Vec<Connection>,
     /// How many requests are under way on each at most.
     streams: usize,
@@ -271,6 +325,8 @@ struct Client {
     check: Vec<u8>,
     batch: Vec<u8>,
     turn: usize,
+    /// Where what comes is read.
+    buffer: Vec<u8>,
 }
 
 /// The headers of every request, in the order in which they come into the table.
@@ -286,7 +342,8 @@ fn headers(path: &str, deadline: Duration) -> [(&'static str, String); 6] {
 }
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    let mut bytes = Vec::with_capacity(9 + payload.len());
+    bytes.extend(&(payload.len() as u32).to_be_bytes()[1..]);
     bytes.extend([kind, flags]);
     bytes.extend(stream.to_be_bytes());
     bytes.extend(payload);
@@ -314,10 +371,15 @@ impl Connection {
             stream,
             deadline,
             next: 1,
-            under_way: HashMap::new(),
+            asked: VecDeque::new(),
+            oldest: 1,
+            under_way: 0,
+            again: Vec::new(),
             incoming: Vec::new(),
             outgoing,
             window: 65_535,
+            told_to_go: false,
+            from: Instant::now(),
         }
     }
 
@@ -327,29 +389,14 @@ impl Connection {
     }
 
     fn ask(&mut self, body: &[u8], due: Instant, is_batch: bool) {
-        let path = match is_batch {
-            true => "/roster.v1.AuthorizationService/BatchIsAuthorized",
-            false => "/roster.v1.AuthorizationService/IsAuthorized",
-        };
-        // `:method: POST` and `:scheme: http` are in the table from the beginning.
-        let mut block = vec![0x83, 0x86];
-        let all = headers(path, self.deadline);
-        for (place, (name, value)) in all.iter().enumerate() {
-            if self.next > 1 && !is_batch {
-                block.push(0x80 | (62 + (all.len() - 1 - place)) as u8);
-                continue;
-            }
-            // The first request brings the table about; a batch leaves it as it is.
-            block.push(if self.next == 1 { 0x40 } else { 0 });
-            for text in [*name, value.as_str()] {
-                assert!(text.len() < 127, "one byte of length");
-                block.push(text.len() as u8);
-                block.extend(text.as_bytes());
-            }
+        if self.again.is_empty() || is_batch {
+            let block = self.spell(is_batch);
+            self.outgoing.extend(frame(1, 4, self.next, &block));
+        } else {
+            self.outgoing.extend(frame(1, 4, self.next, &self.again));
         }
-        self.outgoing.extend(frame(1, 4, self.next, &block));
         self.window -= body.len();
-        let mut pieces = body.chunks(16_000).peekable();
+        let mut pieces = body.chunks(FRAME).peekable();
         while let Some(piece) = pieces.next() {
             let flags = u8::from(pieces.peek().is_none());
             self.outgoing.extend(frame(0, flags, self.next, piece));
@@ -359,25 +406,99 @@ impl Connection {
             is_batch,
             has_message: false,
         };
-        self.under_way.insert(self.next, asked);
+        self.asked.push_back(Some(asked));
+        self.under_way += 1;
         self.next += 2;
     }
 
+    /// The headers in full. The first request brings the table about; a batch leaves it as
+    /// it is.
+    fn spell(&mut self, is_batch: bool) -> Vec<u8> {
+        let path = match is_batch {
+            true => "/roster.v1.AuthorizationService/BatchIsAuthorized",
+            false => "/roster.v1.AuthorizationService/IsAuthorized",
+        };
+        // `:method: POST` and `:scheme: http` are in the table from the beginning.
+        const KNOWN: [u8; 2] = [0x83, 0x86];
+        let all = headers(path, self.deadline);
+        if !is_batch {
+            let places = (62..62 + all.len()).rev().map(|place| 0x80 | place as u8);
+            self.again = KNOWN.into_iter().chain(places).collect();
+        }
+        let mut block = KNOWN.to_vec();
+        for (name, value) in &all {
+            block.push(if is_batch { 0 } else { 0x40 });
+            for text in [*name, value.as_str()] {
+                assert!(text.len() < 127, "one byte of length");
+                block.push(text.len() as u8);
+                block.extend(text.as_bytes());
+            }
+        }
+        block
+    }
+
+    fn asked(&mut self, stream: u32) -> Option<&mut Option<Asked>> {
+        let place = stream.checked_sub(self.oldest)? / 2;
+        self.asked.get_mut(place as usize)
+    }
+
+    /// A request is over, if it wasn't before.
+    fn end(&mut self, stream: u32) -> Option<Asked> {
+        let asked = self.asked(stream)?.take()?;
+        self.under_way -= 1;
+        while let Some(None) = self.asked.front() {
+            self.asked.pop_front();
+            self.oldest += 2;
+        }
+        Some(asked)
+    }
+
+    /// Gives up what is late.
+    fn give_up(&mut self, counted: &mut Counted) {
+        const CANCEL: [u8; 4] = 8_u32.to_be_bytes();
+        let now = Instant::now();
+        while let Some(Some(asked)) = self.asked.front()
+            && now > asked.due
+        {
+            let stream = self.oldest;
+            self.end(stream);
+            counted.late += 1;
+            self.outgoing.extend(frame(3, 0, stream, &CANCEL));
+        }
+    }
+
     /// Writes and reads what can be, and counts.
-    fn turn(&mut self, counted: &mut Counted) {
+    fn turn(&mut self, buffer: &mut [u8], counted: &mut Counted) {
         while !self.outgoing.is_empty() {
             let (first, _) = self.outgoing.as_slices();
             match self.stream.write(first) {
                 Ok(written) => drop(self.outgoing.drain(..written)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+                    ) =>
+                {
+                    self.told_to_go = true;
+                    return;
+                }
                 Err(error) => panic!("{error}"),
             }
         }
-        let mut buffer = [0; 65_536];
-        match self.stream.read(&mut buffer) {
-            Ok(0) => panic!("the daemon closed a connection"),
+        match self.stream.read(buffer) {
+            Ok(0) => self.told_to_go = true,
             Ok(read) => self.incoming.extend(&buffer[..read]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+                ) =>
+            {
+                self.told_to_go = true;
+                return;
+            }
             Err(error) => panic!("{error}"),
         }
         let now = Instant::now();
@@ -397,13 +518,13 @@ impl Connection {
                     self.outgoing.extend(frame(6, 1, 0, &opaque));
                 }
                 (0, _) => {
-                    if let Some(asked) = self.under_way.get_mut(&stream) {
+                    if let Some(Some(asked)) = self.asked(stream) {
                         asked.has_message = true;
                     }
                 }
                 // A refusal may be followed by a reset, as its request is not read.
                 (1, 1 | 5) | (3, _) => {
-                    if let Some(asked) = self.under_way.remove(&stream) {
+                    if let Some(asked) = self.end(stream) {
                         counted.take(&asked, now);
                     }
                 }
@@ -413,8 +534,7 @@ impl Connection {
                     self.window += more as usize;
                 }
                 (7, _) => {
-                    let told = String::from_utf8_lossy(&self.incoming[at - length..at]);
-                    panic!("the daemon told a connection to go: {told:?}")
+                    self.told_to_go = true;
                 }
                 _ => {}
             }
@@ -430,6 +550,7 @@ impl Counted {
         self.refused += other.refused;
         self.unsent += other.unsent;
         self.late += other.late;
+        self.gone += other.gone;
         self.batches += other.batches;
         self.batches_answered += other.batches_answered;
         self.batches_refused += other.batches_refused;
@@ -475,6 +596,7 @@ impl Client {
             ..Default::default()
         };
         Self {
+            address,
             connections: (0..connections)
                 .map(|_| Connection::connect(address, deadline))
                 .collect(),
@@ -484,6 +606,7 @@ impl Client {
             check: message(&question),
             batch: message(&batch),
             turn: 0,
+            buffer: vec![0; 65_536],
         }
     }
 
@@ -502,15 +625,52 @@ impl Client {
                 (has_begun, counted) = (true, Counted::default());
             }
             for connection in &mut self.connections {
-                while connection.under_way.len() < at_once && connection.takes(body) {
+                while connection.under_way < at_once && connection.takes(body) {
                     counted.asked += 1;
                     let due = Instant::now() + self.deadline * 10;
                     connection.ask(body, due, kind == Kind::Batch);
                 }
-                connection.turn(&mut counted);
+                connection.turn(&mut self.buffer, &mut counted);
             }
         }
         self.settle();
+        counted
+    }
+
+    /// Every connection asks as many checks at a time as it may, gives each up when its
+    /// time is over, and asks the next one.
+    fn crowd(&mut self, turn: Duration) -> Counted {
+        let mut counted = Counted::default();
+        let from = Instant::now() + CROWD_LEAD_IN;
+        let until = from + turn;
+        let mut has_begun = false;
+        while Instant::now() < until {
+            if !has_begun && Instant::now() >= from {
+                (has_begun, counted) = (true, Counted::default());
+            }
+            for connection in &mut self.connections {
+                if !connection.told_to_go {
+                    connection.turn(&mut self.buffer, &mut counted);
+                    connection.give_up(&mut counted);
+                }
+                let now = Instant::now();
+                if now < connection.from {
+                    continue;
+                }
+                if connection.told_to_go && connection.under_way == 0 {
+                    *connection = Connection::connect(self.address, self.deadline);
+                } else if connection.told_to_go {
+                    counted.gone += 1;
+                    counted.late += std::mem::take(&mut connection.under_way);
+                    connection.from = now + BACKOFF;
+                    continue;
+                }
+                while connection.under_way < self.streams && connection.takes(&self.check) {
+                    counted.asked += 1;
+                    connection.ask(&self.check, now + self.deadline, false);
+                }
+            }
+        }
         counted
     }
 
@@ -549,7 +709,7 @@ impl Client {
             for _ in 0..self.connections.len() {
                 self.turn = (self.turn + 1) % self.connections.len();
                 let connection = &mut self.connections[self.turn];
-                while connection.under_way.len() < self.streams
+                while connection.under_way < self.streams
                     && connection.takes(largest)
                     && let Some(begun) = waiting.pop_front()
                 {
@@ -567,7 +727,7 @@ impl Client {
                         connection.ask(&self.check, begun + self.deadline, false);
                     }
                 }
-                connection.turn(&mut counted);
+                connection.turn(&mut self.buffer, &mut counted);
             }
         }
         let of_the_turn = counted;
@@ -578,9 +738,10 @@ impl Client {
     /// Waits until nothing is under way.
     fn settle(&mut self) {
         let mut rest = Counted::default();
-        while self.connections.iter().any(|one| !one.under_way.is_empty()) {
+        while self.connections.iter().any(|one| one.under_way > 0) {
             for connection in &mut self.connections {
-                connection.turn(&mut rest);
+                assert!(!connection.told_to_go, "the daemon ended a connection");
+                connection.turn(&mut self.buffer, &mut rest);
             }
         }
     }

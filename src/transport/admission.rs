@@ -3,9 +3,11 @@
 //! An ordinary check is answered even when the thread is late: refusing it takes almost as
 //! long as answering it, and gives room to nobody. What bounds how many of them wait are
 //! the streams of a connection and the connections themselves; the client's own queue
-//! holds the rest. Only where a round takes longer than their deadlines, as many are
-//! refused as can't be in time, so that their clients come back later. What is refused
-//! besides is what costs more than a refusal:
+//! holds the rest. Only where rounds take longer than their deadlines, so much is refused
+//! as can't be in time, and the connections that asked it are not read for a while
+//! ([`Watched::rest`]), so that what they ask nevertheless waits at their clients; one that
+//! asks on and on meanwhile is ended. What is refused besides is what costs more than a
+//! refusal:
 //!
 //! - a call whose deadline will have passed when it gets its turn;
 //! - while a serving thread is overloaded ([`Pace`]), everything but ordinary checks,
@@ -17,9 +19,9 @@
 //! - checks of what is not in memory, where too many wait for that already (the
 //!   application says so).
 //!
-//! A refusal is made before the request is read, but for a batch whose turn comes too
-//! late. Its status is RESOURCE_EXHAUSTED with
-//! the reason OVERLOADED and a RetryInfo; nothing has happened then.
+//! A refusal is made before the request is looked into, but for a batch whose turn comes
+//! too late. Its status is RESOURCE_EXHAUSTED with the reason OVERLOADED and a RetryInfo;
+//! nothing has happened then.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -29,16 +31,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::Answer;
 use super::calls::{Calls, Shed};
-use super::guarded::Watched;
+use super::guarded::{REST, Watched};
 use super::lane::{Expected, Lane};
 use super::limits::{Limits, MAX_BATCHES};
 use super::pace::Pace;
-use super::status;
+use super::status::{self, RETRY_DELAY};
 
 /// What a client reads of a refusal.
 pub const OVERLOADED: &str = "more is asked than can be answered; retry later";
 const TOO_MUCH_HERE: &str =
     "more is asked on this connection than may be at a time; wait for answers";
+
+/// Rounds that are shorter are in time for everybody.
+const NOTICED: Duration = Duration::from_millis(2);
+/// How much of the time that an ordinary check has a round may take; the rest is for the
+/// ways.
+const OF_DEADLINE: f64 = 0.7;
 
 /// Who may come in.
 pub struct Admission {
@@ -91,21 +99,29 @@ impl Admission {
             .then(|| self.refuse(Shed::Lag, OVERLOADED))
     }
 
-    /// The answer to an ordinary check that is refused since, on a thread that is
-    /// overloaded, not all can be answered in time. Nobody knows how long this one has
-    /// waited already; of a round that takes longer than their time, that part of them
-    /// can't be in time which is beyond it.
+    /// The answer to an ordinary check that is refused since rounds take so long that not
+    /// all are answered in time. Nobody knows how long this one has waited already; of a
+    /// round that takes longer than their time, that part of them can't be in time which
+    /// is beyond it. Refusing takes almost as long as answering, and so helps only since
+    /// the connection is left alone for a while then: the rounds become shorter, and what
+    /// it asks nevertheless waits at the client. All that came together has the same fate.
     #[inline]
     pub fn ordinary(
         &self,
         pace: &Pace,
         deadline: impl FnOnce() -> Option<Duration>,
+        watched: &Watched,
     ) -> Option<Response<Answer>> {
-        if !pace.is_overloaded() {
+        let lag = pace.sustained();
+        if lag < NOTICED {
             return None;
         }
-        let in_time = deadline()?.div_duration_f64(pace.lag());
-        (pace.drawn() >= in_time).then(|| self.refuse(Shed::Lag, OVERLOADED))
+        let in_time = deadline()?.mul_f64(OF_DEADLINE).div_duration_f64(lag);
+        if watched.draw() < in_time {
+            return None;
+        }
+        watched.rest();
+        Some(self.refuse(Shed::Lag, OVERLOADED))
     }
 
     /// Lets in a batch, whose answer is made as a whole, to the lane of its thread.
@@ -171,7 +187,9 @@ impl Admission {
 
     fn refuse(&self, why: Shed, what: &str) -> Response<Answer> {
         self.calls.shed(why);
-        status::overloaded(what)
+        // Where a thread is late, a connection is left alone for about that long.
+        let delay = if why == Shed::Lag { REST } else { RETRY_DELAY };
+        status::overloaded(what, delay)
             .into_http::<tonic::body::Body>()
             .map(Answer::from)
     }
@@ -235,32 +253,54 @@ mod tests {
 
     #[test]
     fn as_many_ordinary_checks_are_refused_as_can_not_be_in_time() {
-        let limits = Limits {
-            lag: Duration::from_millis(20),
-            ..Limits::default()
-        };
-        let admission = Admission::new(limits, Arc::default());
-        let pace = Pace::default();
-        let (late, target) = (Duration::from_millis(60), limits.lag);
-        let refused = |ms: Option<u64>| {
+        let admission = Admission::new(Limits::default(), Arc::default());
+        let target = admission.limits().lag;
+        let late = Duration::from_millis(70);
+        let refused = |pace: &Arc<Pace>, ms: Option<u64>| {
             let refused = (0..1_000).filter(|_| {
-                pace.ask();
+                // Each on a connection of its own.
+                let watched = Watched::new(Arc::clone(pace));
+                watched.turn(target);
                 let deadline = || ms.map(Duration::from_millis);
-                admission.ordinary(&pace, deadline).is_some()
+                admission.ordinary(pace, deadline, &watched).is_some()
             });
             refused.count()
         };
-        pace.round(late, 1, target);
-        assert_eq!(refused(Some(1)), 0, "once is no overload");
-        pace.round(late, 1_000_000_000, target);
-        assert_eq!(refused(Some(0)), 1_000);
-        for (ms, expected) in [(15, 750), (30, 500), (45, 250)] {
-            let refused = refused(Some(ms));
+        let pace = Arc::default();
+        Pace::round(&pace, late, 1, target);
+        assert_eq!(refused(&pace, Some(1)), 0, "once is no overload");
+        Pace::round(&pace, late, 1_000_000_000, target);
+        assert_eq!(refused(&pace, Some(0)), 1_000);
+        // A round may take seven tenths of their time.
+        for (ms, expected) in [(25, 750), (50, 500), (75, 250)] {
+            let refused = refused(&pace, Some(ms));
             assert!(refused.abs_diff(expected) < 20, "{refused} for {ms} ms");
         }
-        assert_eq!(refused(Some(60)), 0);
-        assert_eq!(refused(None), 0);
-        pace.round(Duration::ZERO, 1_000_000_001, target);
-        assert_eq!(refused(Some(1)), 0, "it recovers at once");
+        assert_eq!(refused(&pace, Some(100)), 0);
+        assert_eq!(refused(&pace, None), 0);
+        Pace::round(&pace, Duration::ZERO, 1_000_000_001, target);
+        assert_eq!(refused(&pace, Some(1)), 0, "it recovers at once");
+    }
+
+    #[test]
+    fn all_that_came_together_has_the_same_fate() {
+        let admission = Admission::new(Limits::default(), Arc::default());
+        let target = admission.limits().lag;
+        let pace: Arc<Pace> = Arc::default();
+        pace.round(Duration::from_millis(70), 1, target);
+        pace.round(Duration::from_millis(70), 1_000_000_000, target);
+        let watched = Watched::new(Arc::clone(&pace));
+        let is_refused = || {
+            let deadline = || Some(Duration::from_millis(50));
+            admission.ordinary(&pace, deadline, &watched).is_some()
+        };
+        let mut seen = [0, 0];
+        for _ in 0..100 {
+            watched.turn(target);
+            let first = is_refused();
+            assert!((0..50).all(|_| is_refused() == first));
+            seen[usize::from(first)] += 1;
+        }
+        assert!(seen.iter().all(|times| *times > 40), "{seen:?}");
     }
 }

@@ -3,10 +3,14 @@
 
 mod answering;
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::watch;
 use tower::Service as _;
@@ -26,6 +30,7 @@ use super::hot::unary::Replayed;
 use super::hot::{batch, stream};
 use super::identities::Peer;
 use super::lane::Lane;
+use super::limits::MAX_REQUEST_BYTES;
 use super::patience::Patient;
 use super::server::Manner;
 use super::serving::{Handler, Session};
@@ -37,6 +42,9 @@ const IS_AUTHORIZED: &str = "/roster.v1.AuthorizationService/IsAuthorized";
 const IS_AUTHORIZED_WITH_TOKEN: &str = "/roster.v1.AuthorizationService/IsAuthorizedWithToken";
 const BATCH_IS_AUTHORIZED: &str = "/roster.v1.AuthorizationService/BatchIsAuthorized";
 const STREAM_IS_AUTHORIZED: &str = "/roster.v1.AuthorizationService/StreamIsAuthorized";
+
+/// How long it is waited for the rest of a batch that is refused.
+const READ_OFF: Duration = Duration::from_secs(1);
 
 /// How the names begin of all that Roster itself serves; health and reflection are not
 /// among it.
@@ -97,8 +105,8 @@ impl Handler for Dispatch {
         Connection {
             parts: Arc::clone(&self.0),
             line: Arc::new(Line::from(peer)),
+            watched: Arc::new(Watched::new(Arc::clone(&counts.pace))),
             counts,
-            watched: Arc::default(),
             managed: OnConnection::default(),
             lane: Lane::here(),
         }
@@ -206,6 +214,7 @@ impl Connection {
             call = call.traced(request.headers());
         }
         let response = match self.refusal(&request) {
+            Some(refused) if matches!(asked, Asked::Batch) => read_off(request, refused).await,
             Some(refused) => refused,
             None => self.check_somehow(request, asked).await,
         };
@@ -233,7 +242,7 @@ impl Connection {
                 let admitted = admission.batch(&self.managed, &self.lane, deadline);
                 let (_admitted, expected) = match admitted {
                     Ok(admitted) => admitted,
-                    Err(refused) => return *refused,
+                    Err(refused) => return read_off(request, *refused).await,
                 };
                 let request = request.map(|body| Patient::new(body, stall, false));
                 in_time(request, |request| {
@@ -362,6 +371,29 @@ impl Connection {
         let answer = Box::pin(parts.elsewhere.answer(request, admitted));
         by(deadline, answer).await
     }
+}
+
+/// The refusal, once the request was read as far as it is worth it. A batch that is on its
+/// way can't be stopped; and if it is not read, each further frame of it is answered with
+/// an error of its own, of which a connection bears only so many.
+async fn read_off(request: Request<Incoming>, refused: Response<Answer>) -> Response<Answer> {
+    let deadline = deadline(request.headers());
+    let patience = deadline.map_or(READ_OFF, |deadline| READ_OFF.min(deadline / 2));
+    let mut body = request.into_body();
+    let read = async {
+        let mut left = MAX_REQUEST_BYTES;
+        while let Some(Ok(frame)) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await
+        {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(bytes) {
+                Some(less) => left = less,
+                None => return,
+            }
+        }
+    };
+    // Whatever has not come by then is refused unread.
+    let _ = tokio::time::timeout(patience, read).await;
+    refused
 }
 
 /// Answers within the time that the client gave.

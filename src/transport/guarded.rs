@@ -6,20 +6,39 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 use super::calls::Ended;
 use super::limits::{Limits, MAX_WAITING_BYTES, PREFACE_BYTES};
+use super::pace::{Pace, spread};
 use super::waiting::Waiting;
 use crate::measure::Count;
 use crate::world;
 
+/// For how long a connection is not read, about, that was told to come back later.
+pub const REST: Duration = Duration::from_secs(1);
+/// How often it is looked whether that is still necessary, and how short rounds are when
+/// it isn't.
+const LOOK: Duration = Duration::from_millis(50);
+const AT_LEISURE: Duration = Duration::from_millis(2);
+/// What part of those that rest goes on then at each look.
+const AT_A_LOOK: f64 = 0.2;
+/// How many bytes may have come in a rest: more is the haste of a client that asks on and
+/// on. Nobody waits for their answers any more.
+const FLOOD: u64 = 8 * 1_024;
+/// How many bytes are read at a time, or a little more: what they ask is held until it is
+/// answered.
+const AT_ONCE: u64 = 8 * 1_024;
+
 /// What is known of a connection. Written by the thread that serves it.
 #[derive(Debug, Default)]
 pub struct Watched {
+    /// How well the thread keeps up that serves it.
+    pace: Arc<Pace>,
     /// Bytes that came.
     read: Count,
     /// Bytes that went.
@@ -36,6 +55,19 @@ pub struct Watched {
     answers: Mutex<Vec<Weak<Taken>>>,
     /// Requests whose message is still to come.
     pub waiting: Waiting,
+    /// Its turns, and how many bytes came since it was to read on.
+    turns: Count,
+    at_once: Count,
+    /// In which of them it was drawn, and what, as bits.
+    drawn_in: Count,
+    drawn: Count,
+    /// Until when nothing more is read, in ticks; 0 if it is.
+    rests_until: Count,
+    /// How many bytes were read since the end of a rest, and one more; 0 once all was read
+    /// that came meanwhile.
+    catches_up: Count,
+    /// 1 if so much came in a rest that this was given up.
+    flooded: Count,
 }
 
 /// Since when a piece of an answer waits to be taken, in ticks; 0 while none does.
@@ -55,10 +87,65 @@ impl Taken {
 }
 
 impl Watched {
+    /// A connection that is served on the thread whose pace that is.
+    pub fn new(pace: Arc<Pace>) -> Self {
+        Self {
+            pace,
+            ..Self::default()
+        }
+    }
+
     /// A request came.
     #[inline]
     pub fn request(&self) {
         self.requests.bump();
+    }
+
+    /// It has its turn to read, and to answer what that brings. Rounds should take no
+    /// longer than that.
+    pub fn turn(&self, lag: Duration) {
+        self.pace.turn(lag);
+        self.turns.bump();
+        self.read_on();
+    }
+
+    /// As much as at first may be read once more.
+    pub fn read_on(&self) {
+        self.at_once.set(0);
+    }
+
+    /// Nothing more is read until it is to read on, or has its turn again.
+    pub fn read_no_more(&self) {
+        self.at_once.set(AT_ONCE);
+    }
+
+    /// Whether as much was read as may be.
+    pub fn is_read_enough(&self) -> bool {
+        self.at_once.get() >= AT_ONCE
+    }
+
+    /// A number from 0 up to 1, the same for all that is read in a turn.
+    pub fn draw(&self) -> f64 {
+        let turns = self.turns.get();
+        if self.drawn_in.get() != turns {
+            self.drawn_in.set(turns);
+            self.drawn.set(self.pace.draw().to_bits());
+        }
+        f64::from_bits(self.drawn.get())
+    }
+
+    /// Nothing more is read for a while: the client was told to come back later.
+    pub fn rest(&self) {
+        // Not all at the same time.
+        let now = world::ticks();
+        let rest = REST.mul_f64(0.5 + spread(now));
+        let rest = u64::try_from(rest.as_nanos()).unwrap_or(u64::MAX);
+        self.rests_until.set(now.saturating_add(rest));
+    }
+
+    /// Whether more came in a rest than would ever be answered in time.
+    pub fn is_flooded(&self) -> bool {
+        self.flooded.get() != 0
     }
 
     /// Bytes of an answer were made, and are to go.
@@ -164,12 +251,42 @@ fn has_passed(since: u64, now: u64, limit: Duration) -> bool {
 pub struct Guarded<S> {
     inner: S,
     watched: Arc<Watched>,
+    /// Until it is looked again whether to read on.
+    rest: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Guarded<S> {
     /// Watches a connection.
     pub fn new(inner: S, watched: Arc<Watched>) -> Self {
-        Self { inner, watched }
+        Self {
+            inner,
+            watched,
+            rest: None,
+        }
+    }
+
+    /// Waits while nothing is to be read.
+    #[cold]
+    fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let until = &self.watched.rests_until;
+        loop {
+            // Where there is nothing to do, nobody needs to wait.
+            let pace = &self.watched.pace;
+            let is_at_leisure = pace.sustained() < AT_LEISURE;
+            let now = world::ticks();
+            let may_go_on = is_at_leisure && spread(now) < AT_A_LOOK;
+            if may_go_on || now >= until.get() {
+                until.set(0);
+                self.watched.catches_up.set(u64::from(!is_at_leisure));
+                self.rest = None;
+                return Poll::Ready(());
+            }
+            let rest = self
+                .rest
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK)));
+            ready!(rest.as_mut().poll(context));
+            self.rest = None;
+        }
     }
 
     fn note(&self, written: &Poll<io::Result<usize>>) {
@@ -194,10 +311,30 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.watched.rests_until.get() != 0 {
+            ready!(this.poll_rest(context));
+        }
+        if this.watched.is_read_enough() {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.inner).poll_read(context, buffer);
+        let read = Pin::new(&mut this.inner).poll_read(context, buffer);
         let came = buffer.filled().len().saturating_sub(before);
-        self.watched.read.bump_by(came as u64);
+        match this.watched.catches_up.get() {
+            0 => {}
+            _ if read.is_pending() => this.watched.catches_up.set(0),
+            so_far if so_far > FLOOD => {
+                this.watched.flooded.set(1);
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
+            _ => {
+                this.watched.catches_up.bump_by(came as u64);
+            }
+        }
+        this.watched.read.bump_by(came as u64);
+        this.watched.at_once.bump_by(came as u64);
         read
     }
 }
@@ -238,7 +375,102 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
+
+    /// A connection on a thread that is as late as that, and the other end of it.
+    fn connected(lag: Duration) -> (Guarded<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
+        let pace = Arc::new(Pace::default());
+        pace.round(lag, 1, Duration::MAX);
+        pace.round(lag, 1_000_000_000, Duration::MAX);
+        assert_eq!(pace.sustained(), lag);
+        let (here, there) = tokio::io::duplex(1 << 20);
+        let watched = Arc::new(Watched::new(pace));
+        watched.turn(Duration::MAX);
+        (Guarded::new(here, watched), there)
+    }
+
+    /// Reads until there is no more, or no more is read.
+    fn read(connection: &mut Guarded<tokio::io::DuplexStream>) -> io::Result<usize> {
+        let (mut all, mut buffer) = (0, [0; 1_000]);
+        while let Some(read) = connection.read(&mut buffer).now_or_never() {
+            all += read?;
+        }
+        Ok(all)
+    }
+
+    #[tokio::test]
+    async fn so_much_is_read_at_a_time_and_the_rest_when_it_is_to_be_read_on() {
+        let (mut connection, mut client) = connected(Duration::ZERO);
+        let most = usize::try_from(AT_ONCE).expect("it is little");
+        client.write_all(&vec![0; 2 * most]).await.expect("room");
+        let first = read(&mut connection).expect("bytes");
+        assert!((most..most + 1_000).contains(&first), "{first}");
+        assert_eq!(read(&mut connection).expect("nothing"), 0);
+        connection.watched.read_on();
+        let second = read(&mut connection).expect("bytes");
+        assert_eq!(first + second, 2 * most);
+        connection.watched.turn(Duration::MAX);
+        connection.watched.read_no_more();
+        client.write_all(&[0; 10]).await.expect("room");
+        assert_eq!(read(&mut connection).expect("nothing"), 0);
+    }
+
+    #[tokio::test]
+    async fn whoever_was_told_to_come_back_later_is_not_read_until_then() {
+        let (mut connection, mut client) = connected(Duration::from_secs(1));
+        client.write_all(&[0; 10]).await.expect("room");
+        connection.watched.rest();
+        assert_eq!(read(&mut connection).expect("nothing"), 0);
+        // It is over.
+        connection.rest = None;
+        connection.watched.rests_until.set(1);
+        assert_eq!(read(&mut connection).expect("bytes"), 10);
+        assert!(!connection.watched.is_flooded());
+    }
+
+    #[tokio::test]
+    async fn nobody_rests_for_long_on_a_thread_that_has_nothing_to_do() {
+        let (mut connection, mut client) = connected(Duration::ZERO);
+        client.write_all(&[0; 10]).await.expect("room");
+        connection.watched.rests_until.set(u64::MAX);
+        let mut buffer = [0; 10];
+        connection.read_exact(&mut buffer).await.expect("bytes");
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_on_and_on_while_told_to_come_back_later_is_ended() {
+        let flood = usize::try_from(FLOOD).expect("it is little");
+        for (bytes, is_flood) in [(flood, false), (flood + 2_001, true)] {
+            let (mut connection, mut client) = connected(Duration::from_secs(1));
+            connection.watched.rest();
+            client.write_all(&vec![0; bytes]).await.expect("room");
+            connection.watched.rests_until.set(1);
+            let mut all = 0;
+            let ended = loop {
+                connection.watched.read_on();
+                match read(&mut connection) {
+                    Ok(0) => break false,
+                    Ok(read) => all += read,
+                    Err(_) => break true,
+                }
+            };
+            assert_eq!(ended, is_flood, "{bytes}");
+            assert_eq!(connection.watched.is_flooded(), is_flood, "{bytes}");
+            if !is_flood {
+                assert_eq!(all, bytes);
+                // What comes later is no flood.
+                client.write_all(&vec![0; 3 * flood]).await.expect("room");
+                for _ in 0..4 {
+                    connection.watched.read_on();
+                    all += read(&mut connection).expect("bytes");
+                }
+                assert_eq!(all, bytes + 3 * flood);
+            }
+        }
+    }
 
     #[test]
     fn what_was_taken_before_is_no_credit_for_what_is_not_taken() {

@@ -7,7 +7,7 @@
 //! it can gives batches a tenth of its time; one that has nothing else to do gives all.
 //!
 //! How long what waits already will take is known from what went before, so that a batch
-//! that would be answered too late is refused before it is read. Where that was wrong, it
+//! that would be answered too late is refused undecided at once. Where that was wrong, it
 //! is refused when its turn comes too late.
 
 use std::cell::RefCell;

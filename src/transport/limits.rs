@@ -18,6 +18,8 @@ pub const MAX_STREAMS: u32 = 100;
 pub const STREAM_WINDOW: u32 = 1024 * 1024;
 /// The same for all requests of a connection together.
 pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// The largest frame that is taken, in bytes: long messages come in fewer pieces.
+pub const FRAME_BYTES: u32 = 64 * 1024;
 /// How many bytes of an answer are kept until the client takes them, beyond one message.
 pub const SEND_BUFFER: usize = 64 * 1024;
 /// How many bytes of answers may wait on a connection before no more calls are let in

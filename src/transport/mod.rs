@@ -35,6 +35,7 @@ pub mod member_service;
 pub mod methods;
 pub mod mutation;
 pub mod notification_service;
+pub mod one_task;
 pub mod operator_service;
 pub mod organization_service;
 pub mod pace;

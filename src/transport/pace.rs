@@ -3,18 +3,20 @@
 //! A thread that serves connections has no queue that could be measured: what waits are
 //! tasks of its runtime, and bytes in sockets that the next round reads. So a task goes
 //! round with them, and the time of a round is how late everything gets its turn. As in
-//! CoDel, one late round is no overload, since a burst that is worked off hurts nobody:
-//! the thread is overloaded when no round was in time for a while, and is no more with
-//! the first one that is.
+//! CoDel, one late round says little, since a burst that is worked off hurts nobody: what
+//! counts is how late every round was for a while ([`Pace::sustained`]), which ends with
+//! the first one that is not.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use crate::measure::Count;
 use crate::world;
 
-/// For how long every round must have been late.
+/// For how long every round must have been late at least.
 const PERSISTS: Duration = Duration::from_millis(100);
 /// How often at most the log tells of overload.
 const TELL_EVERY: Duration = Duration::from_secs(10);
@@ -23,19 +25,36 @@ const BETWEEN: Duration = Duration::from_millis(5);
 /// The same where nothing has been asked since the last.
 const BETWEEN_IDLE: Duration = Duration::from_millis(250);
 
+/// How late a timer may be where there is nothing else to do.
+const TIMERS: Duration = Duration::from_millis(2);
+/// After how many turns of connections a clock is looked at.
+const TURNS: u64 = 16;
+
 /// How well a thread keeps up; written there, read anywhere.
 #[derive(Debug, Default)]
 pub struct Pace {
     /// The latest round, in nanoseconds.
     lag: Count,
-    /// Since when every round was late, in ticks; 0 if the last was not.
-    late_since: Count,
+    /// When the round began that is under way, or should have begun, in ticks; 0 if none is.
+    since: Count,
+    /// How often a connection had its turn.
+    turns: Count,
+    /// 1 while it is hardly looked at, until there is more to do.
+    is_idle: Count,
+    begin: Notify,
+    /// The shortest round of a while, and all since then, in nanoseconds.
+    sustained: Count,
+    /// When the while began that lasts, in ticks, or 0, and its shortest round so far.
+    began: Count,
+    shortest: Count,
     /// 1 while the thread is overloaded.
     overloaded: Count,
     /// When an overload was told of last, in ticks; 0 if never.
     told: Count,
     /// What was asked on the thread.
     asked: Count,
+    /// How many numbers were drawn.
+    drawn: Count,
 }
 
 thread_local! {
@@ -48,24 +67,33 @@ impl Pace {
         HERE.with_borrow_mut(|here| Arc::clone(here.get_or_insert_default()))
     }
 
+    /// It is that of the thread that this is called on.
+    pub fn be_here(self: &Arc<Self>) {
+        HERE.set(Some(Arc::clone(self)));
+    }
+
     /// Something was asked.
     #[inline]
     pub fn ask(&self) {
         self.asked.bump();
     }
 
-    /// A number from 0 up to 1 that is another one for each thing asked, and as often in
-    /// one half as in the other.
-    pub fn drawn(&self) -> f64 {
-        /// 2^64 divided by the golden ratio.
-        const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
-        let drawn = self.asked.get().wrapping_mul(STEP);
-        (drawn >> 11) as f64 / (1_u64 << 53) as f64
+    /// A number from 0 up to 1, another one each time, and as often in one half as in the
+    /// other.
+    pub fn draw(&self) -> f64 {
+        self.drawn.bump();
+        spread(self.drawn.get())
     }
 
     /// How late what is ready gets its turn.
     pub fn lag(&self) -> Duration {
         Duration::from_nanos(self.lag.get())
+    }
+
+    /// How late everything got its turn for a while.
+    #[inline]
+    pub fn sustained(&self) -> Duration {
+        Duration::from_nanos(self.sustained.get())
     }
 
     /// Whether it was too late for a while.
@@ -76,27 +104,72 @@ impl Pace {
 
     /// Takes in how long a round took that ended at `now`, in ticks.
     pub fn round(&self, took: Duration, now: u64, target: Duration) {
-        self.lag.set(nanos(took));
-        if took <= target {
-            self.late_since.set(0);
-            if self.overloaded.get() != 0 {
+        let took = nanos(took);
+        self.lag.set(took);
+        let began = self.began.get();
+        if took >= nanos(PERSISTS) {
+            // It was a while by itself.
+            self.sustained.set(took);
+            self.begin_while(now, took);
+        } else if began == 0 {
+            self.begin_while(now, took);
+        } else if now.saturating_sub(began) < nanos(PERSISTS) {
+            self.shortest.set(self.shortest.get().min(took));
+        } else {
+            self.sustained.set(self.shortest.get());
+            self.begin_while(now, took);
+        }
+        self.sustained.set(self.sustained.get().min(took));
+        self.judge(now, target);
+    }
+
+    fn begin_while(&self, now: u64, took: u64) {
+        self.began.set(now.max(1));
+        self.shortest.set(took);
+    }
+
+    /// A connection has its turn. Now and then that shows a round which takes long while it
+    /// does; what came while it lasted can't wait until it is over.
+    #[inline]
+    pub fn turn(&self, target: Duration) {
+        self.turns.bump();
+        if self.turns.get().is_multiple_of(TURNS) {
+            if self.is_idle.get() != 0 {
+                self.is_idle.set(0);
+                self.begin.notify_one();
+            }
+            self.look(world::ticks(), target);
+        }
+    }
+
+    fn look(&self, now: u64, target: Duration) {
+        let since = self.since.get();
+        let so_far = now.saturating_sub(since);
+        if since == 0 || so_far <= self.lag.get() {
+            return;
+        }
+        self.lag.set(so_far);
+        if so_far >= nanos(PERSISTS) && so_far > self.sustained.get() {
+            self.sustained.set(so_far);
+            self.judge(now, target);
+        }
+    }
+
+    /// Whether it is overloaded.
+    fn judge(&self, now: u64, target: Duration) {
+        let was_overloaded = self.is_overloaded();
+        if self.sustained.get() <= nanos(target) {
+            if was_overloaded {
                 self.overloaded.set(0);
                 tracing::debug!("a serving thread keeps up again");
             }
-            return;
-        }
-        match self.late_since.get() {
-            0 => self.late_since.set(now.max(1)),
-            since if now.saturating_sub(since) < nanos(PERSISTS) => {}
-            _ if self.overloaded.get() != 0 => {}
-            _ => {
-                self.overloaded.set(1);
-                let told = self.told.get();
-                if told != 0 && now.saturating_sub(told) < nanos(TELL_EVERY) {
-                    return;
-                }
-                self.told.set(now);
-                tracing::warn!(lag = ?took, "a serving thread does not keep up; calls are refused");
+        } else if !was_overloaded {
+            self.overloaded.set(1);
+            let told = self.told.get();
+            if told == 0 || now.saturating_sub(told) >= nanos(TELL_EVERY) {
+                self.told.set(now.max(1));
+                let lag = self.sustained();
+                tracing::warn!(?lag, "a serving thread does not keep up; calls are refused");
             }
         }
     }
@@ -107,20 +180,33 @@ impl Pace {
         let mut before = self.asked.get();
         loop {
             let now = self.asked.get();
-            let rest = if now == before && !self.is_overloaded() {
-                BETWEEN_IDLE
-            } else {
-                BETWEEN
-            };
+            if now == before && !self.is_overloaded() {
+                self.is_idle.set(1);
+                // Whichever comes first.
+                let _ = tokio::time::timeout(BETWEEN_IDLE, self.begin.notified()).await;
+                self.is_idle.set(0);
+            }
             before = now;
-            tokio::time::sleep(rest).await;
+            // A timer is late by a little always, and by a round if there is much to do.
+            let due = world::ticks().saturating_add(nanos(BETWEEN + TIMERS));
+            self.since.set(due);
+            tokio::time::sleep(BETWEEN).await;
             let began = world::ticks();
+            self.since.set(began);
             tokio::task::yield_now().await;
             let ended = world::ticks();
-            let took = Duration::from_nanos(ended.saturating_sub(began));
-            self.round(took, ended, target);
+            self.since.set(0);
+            let took = ended.saturating_sub(began).max(began.saturating_sub(due));
+            self.round(Duration::from_nanos(took), ended, target);
         }
     }
+}
+
+/// A number from 0 up to 1, far from that of the next number.
+pub fn spread(number: u64) -> f64 {
+    /// 2^64 divided by the golden ratio.
+    const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+    (number.wrapping_mul(STEP) >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 fn nanos(time: Duration) -> u64 {
@@ -178,5 +264,49 @@ mod tests {
         assert!(pace.is_overloaded());
         pace.round(Duration::from_millis(1), ms(9_301), target);
         assert!(!pace.is_overloaded(), "it recovers at once");
+    }
+
+    #[test]
+    fn a_round_that_takes_long_is_seen_before_it_is_over() {
+        let (pace, target) = (Pace::default(), Duration::from_millis(20));
+        let ms = |ms: u64| ms * 1_000_000;
+        pace.look(ms(5_000), target);
+        assert_eq!(pace.lag(), Duration::ZERO, "no round is under way");
+        pace.since.set(ms(1_000));
+        pace.look(ms(999), target);
+        pace.look(ms(1_050), target);
+        assert_eq!(pace.lag(), Duration::from_millis(50));
+        assert!(!pace.is_overloaded(), "it may be a burst");
+        pace.look(ms(1_150), target);
+        assert_eq!(pace.sustained(), Duration::from_millis(150));
+        assert!(pace.is_overloaded());
+        // Over, and the next one is in time.
+        pace.round(Duration::from_millis(160), ms(1_160), target);
+        assert!(pace.is_overloaded());
+        pace.round(Duration::from_millis(1), ms(1_161), target);
+        assert!(!pace.is_overloaded());
+    }
+
+    #[tokio::test]
+    async fn many_turns_of_connections_show_a_round_that_takes_long() {
+        let pace = Pace::default();
+        pace.since.set(1);
+        let mut turns = 0;
+        while pace.lag() == Duration::ZERO {
+            pace.turn(Duration::MAX);
+            turns += 1;
+            assert!(turns <= TURNS, "a clock is looked at");
+        }
+    }
+
+    #[tokio::test]
+    async fn numbers_are_drawn_evenly() {
+        let pace = Pace::default();
+        let mut drawn: Vec<f64> = (0..1_000).map(|_| pace.draw()).collect();
+        drawn.sort_by(f64::total_cmp);
+        for (place, drawn) in drawn.iter().enumerate() {
+            let due = place as f64 / 1_000.0;
+            assert!((drawn - due).abs() < 0.005, "{drawn} at {place}");
+        }
     }
 }

@@ -7,7 +7,6 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -17,7 +16,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -28,6 +27,7 @@ use super::guarded::{Guarded, Watched};
 use super::identities::Peer;
 use super::limits::{self, Limits};
 use super::listeners::Accepted;
+use super::one_task::{Begun, OneTask};
 use super::pace::Pace;
 
 /// Answers the requests of all connections.
@@ -79,6 +79,7 @@ pub struct Threads {
 }
 
 struct Thread {
+    pace: Arc<Pace>,
     connections: Arc<AtomicUsize>,
     given: mpsc::UnboundedSender<Accepted>,
     handle: JoinHandle<()>,
@@ -97,7 +98,9 @@ impl Threads {
         let threads = (0..count.max(1)).map(|index| {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let (given, taken) = mpsc::unbounded_channel();
+            let pace = Arc::new(Pace::default());
             let worker = Worker {
+                pace: Arc::clone(&pace),
                 handler: handler.clone(),
                 limits,
                 calls: Arc::clone(calls),
@@ -110,6 +113,7 @@ impl Threads {
                 .name(format!("serving-{index}"))
                 .spawn(move || worker.run(&runtime, taken))?;
             Ok(Thread {
+                pace,
                 connections,
                 given,
                 handle,
@@ -137,7 +141,10 @@ impl Threads {
             );
             return;
         }
-        let fewest = |thread: &&Thread| thread.connections.load(Ordering::Relaxed);
+        let fewest = |thread: &&Thread| {
+            let open = thread.connections.load(Ordering::Relaxed);
+            (thread.pace.is_overloaded(), open)
+        };
         if let Some(thread) = self.threads.iter().min_by_key(fewest) {
             thread.connections.fetch_add(1, Ordering::Relaxed);
             if thread.given.send(connection).is_err() {
@@ -164,6 +171,7 @@ impl Threads {
 
 /// What runs on one thread.
 struct Worker<H> {
+    pace: Arc<Pace>,
     handler: H,
     limits: Limits,
     calls: Arc<Calls>,
@@ -182,7 +190,8 @@ impl<H: Handler> Worker<H> {
         let _running = self.running;
         let mut phase = self.phase.clone();
         let mut serving = JoinSet::new();
-        let pace = Pace::here();
+        let pace = Arc::clone(&self.pace);
+        pace.be_here();
         let target = self.limits.lag;
         // As a task, so that it waits in the same queue as those of connections.
         let mut keeping = JoinSet::new();
@@ -247,11 +256,13 @@ async fn serve_connection<H: Handler>(
     let watched = session.watched();
     let stream = Guarded::new(stream, Arc::clone(&watched));
     let service = service_fn(move |request| {
-        // On the heap at once: hyper and tokio move it several times before it is polled.
-        let answer = Box::pin(Arc::clone(&session).answer(request));
+        let answer = Arc::clone(&session).answer(request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
-    let mut connection = pin!(builder().serve_connection(TokioIo::new(stream), service));
+    let begun = Begun::default();
+    let connection = builder(begun.clone()).serve_connection(TokioIo::new(stream), service);
+    let flooding = Arc::clone(&watched);
+    let mut connection = OneTask::new(connection, begun, Arc::clone(&watched), limits.lag);
     // On a task of its own, so that no clock is looked at whenever bytes come.
     let (tell, mut told) = oneshot::channel();
     let mut watching = JoinSet::new();
@@ -263,21 +274,24 @@ async fn serve_connection<H: Handler>(
     let ended = loop {
         tokio::select! {
             biased;
-            ended = connection.as_mut() => break ended,
+            ended = &mut connection => break ended,
             () = reached(&mut phase, Phase::Finish), if !is_finishing => {
-                connection.as_mut().graceful_shutdown();
+                connection.connection().graceful_shutdown();
                 is_finishing = true;
             }
             Ok(why) = &mut told => {
                 if why == Ended::Idle {
                     // The client is told to ask elsewhere; it may have asked just now.
-                    connection.as_mut().graceful_shutdown();
-                    drop(tokio::time::timeout(limits.stall, connection.as_mut()).await);
+                    connection.connection().graceful_shutdown();
+                    drop(tokio::time::timeout(limits.stall, &mut connection).await);
                 }
                 return Some(why);
             }
         }
     };
+    if flooding.is_flooded() {
+        return Some(Ended::Flooded);
+    }
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection broke off");
     }
@@ -285,8 +299,8 @@ async fn serve_connection<H: Handler>(
 }
 
 /// How HTTP/2 is spoken.
-fn builder() -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+fn builder(begun: Begun) -> http2::Builder<Begun> {
+    let mut builder = http2::Builder::new(begun);
     builder
         .timer(TokioTimer::new())
         .keep_alive_interval(limits::KEEPALIVE)
@@ -295,6 +309,7 @@ fn builder() -> http2::Builder<TokioExecutor> {
         .max_header_list_size(limits::MAX_HEADER_BYTES)
         .initial_stream_window_size(limits::STREAM_WINDOW)
         .initial_connection_window_size(limits::CONNECTION_WINDOW)
+        .max_frame_size(limits::FRAME_BYTES)
         .max_send_buf_size(limits::SEND_BUFFER)
         .max_pending_accept_reset_streams(limits::MAX_RESETS)
         .auto_date_header(false);

@@ -6,6 +6,7 @@ mod answers;
 mod checker;
 mod connections;
 mod drain;
+mod late;
 mod unix;
 
 use std::collections::VecDeque;

@@ -229,7 +229,8 @@ impl Connection {
         };
         let began = self.counts.begin_check();
         let admission = &self.parts.admission;
-        let refused = admission.ordinary(&self.counts.pace, || deadline(request.headers()));
+        let deadline = || deadline(request.headers());
+        let refused = admission.ordinary(&self.counts.pace, deadline, &self.watched);
         if let Some(refused) = refused {
             self.counts.refuse_check();
             return Begun::Refused(Box::new(refused));

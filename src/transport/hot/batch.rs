@@ -27,9 +27,10 @@ use crate::transport::authorization_service::{answer_batch, note_batch, refused}
 use crate::transport::caller::Known;
 use crate::transport::calls::{Counting, Deciding, Shed};
 use crate::transport::elsewhere::Elsewhere;
+use crate::transport::from_proto;
 use crate::transport::lane::{Expected, Turn};
 use crate::transport::limits::MAX_REQUEST_BYTES;
-use crate::transport::{from_proto, status};
+use crate::transport::status::{self, RETRY_DELAY};
 
 /// After how many questions a batch looks whether others should have their turn.
 const LOOK_UP_AFTER: usize = 32;
@@ -70,7 +71,7 @@ where
             };
             let decided = decided.map_err(|TooLate| {
                 counts.calls.shed(Shed::Batches);
-                status::overloaded(OVERLOADED)
+                status::overloaded(OVERLOADED, RETRY_DELAY)
             });
             match decided? {
                 Some((written, tally)) => {

@@ -1,0 +1,149 @@
+//! Ordinary checks on a thread whose rounds take longer than they have.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::client::conn::http2::SendRequest;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message as _;
+use prost::bytes::Bytes;
+use roster::application::{Application, Links};
+use roster::store::memory::MemoryStore;
+use roster::transport::body::Answer;
+use roster::transport::caller::Authenticator;
+use roster::transport::dispatch::{Connection, Dispatch};
+use roster::transport::guarded::Watched;
+use roster::transport::identities::Peer;
+use roster::transport::listeners::Listeners;
+use roster::transport::server::{Manner, serve_through};
+use roster::transport::serving::{Handler, Session};
+use roster::world::StillWorld;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tonic::codegen::http::{Request, Response};
+
+use super::{Pieces, SERVICE, Told, framed, told};
+use crate::coverage::bearer;
+use crate::harness::{KEY, LINK_KEY, NOW, Setup, catalogs, question};
+
+/// How long a round takes at least while somebody keeps the thread busy.
+const ROUND: Duration = Duration::from_millis(20);
+
+/// Keeps its thread busy for whoever asks for that.
+#[derive(Clone)]
+struct Busy(Dispatch);
+
+struct BusySession(Arc<Connection>);
+
+impl Handler for Busy {
+    type Session = BusySession;
+
+    fn connected(&self, peer: Peer) -> BusySession {
+        BusySession(Arc::new(self.0.connected(peer)))
+    }
+}
+
+impl Session for BusySession {
+    async fn answer(self: Arc<Self>, request: Request<hyper::body::Incoming>) -> Response<Answer> {
+        if request.uri().path().ends_with("/Busy") {
+            // Until the client resets it.
+            loop {
+                std::thread::sleep(ROUND);
+                tokio::task::yield_now().await;
+            }
+        }
+        Arc::clone(&self.0).answer(request).await
+    }
+
+    fn watched(&self) -> Arc<Watched> {
+        self.0.watched()
+    }
+}
+
+/// A client that keeps no time itself.
+async fn connect(address: std::net::SocketAddr) -> SendRequest<Pieces> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (sending, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    sending
+}
+
+async fn ask(sending: &mut SendRequest<Pieces>, method: &str, deadline: Option<&str>) -> Told {
+    let message = question("acme", "owner", "InstancesView", "Instance", "vm-1");
+    let message = Bytes::from(framed(&message.encode_to_vec()));
+    let mut request = Request::post(format!("http://localhost{SERVICE}/{method}"))
+        .header("authorization", bearer())
+        .header("content-type", "application/grpc");
+    if let Some(deadline) = deadline {
+        request = request.header("grpc-timeout", deadline);
+    }
+    let request = request.body(Pieces::Given([message].into())).unwrap();
+    let response = sending.send_request(request).await.unwrap();
+    told(response.map(tonic::body::Body::new)).await
+}
+
+#[tokio::test]
+async fn checks_that_can_not_be_in_time_are_refused_and_others_are_answered() {
+    let application = Application::start(
+        catalogs(),
+        Arc::new(MemoryStore::new()),
+        Arc::new(StillWorld::at(NOW)),
+        Links::new(&LINK_KEY),
+        usize::MAX,
+    );
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let manner = Manner {
+        threads: 1,
+        ..Setup::default().manner
+    };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(serve_through(
+        Listeners::new(listener, None),
+        Arc::new(application),
+        Authenticator::new(KEY),
+        manner,
+        async move { drop(stopped.await) },
+        Busy,
+    ));
+    // There is no organization; that is an answer as well.
+    let (answered, refused) = (Some("5"), Some("8"));
+    let mut hasty = connect(address).await;
+    let first = ask(&mut hasty, "IsAuthorized", Some("1m")).await;
+    assert_eq!(first.status[0].as_deref(), answered);
+
+    let mut busy = connect(address).await;
+    let busy = tokio::spawn(async move { ask(&mut busy, "Busy", None).await });
+    // Late for a while: of those with a millisecond hardly any can be in time.
+    let told = loop {
+        let told = ask(&mut hasty, "IsAuthorized", Some("1m")).await;
+        if told.status[0].as_deref() == refused {
+            break told;
+        }
+    };
+    assert!(told.bytes.is_empty());
+    let mut others = connect(address).await;
+    for deadline in [None, Some("1H"), None, Some("1M")] {
+        let told = ask(&mut others, "IsAuthorized", deadline).await;
+        assert_eq!(told.status[0].as_deref(), answered, "{deadline:?}");
+    }
+    // Whoever was refused is heard again.
+    let again = ask(&mut hasty, "IsAuthorized", None).await;
+    assert_eq!(again.status[0].as_deref(), answered);
+    busy.abort();
+    drop(busy.await);
+    // All is well at once.
+    let mut well = connect(address).await;
+    let told = loop {
+        let told = ask(&mut well, "IsAuthorized", Some("1m")).await;
+        if told.status[0].as_deref() == answered {
+            break told;
+        }
+    };
+    assert!(told.bytes.is_empty());
+    drop((hasty, others, well, stop));
+    serving.await.unwrap().unwrap();
+}
