@@ -30,6 +30,10 @@ use super::listeners::Accepted;
 use super::one_task::{Begun, OneTask};
 use super::pace::Pace;
 
+/// After how many turns of tasks a thread looks what came. A turn may be that of a
+/// connection with many requests, so these are fewer than is usual.
+const LOOK_AFTER: u32 = 8;
+
 /// Answers the requests of all connections.
 pub trait Handler: Clone + Send + 'static {
     /// What answers those of one.
@@ -96,7 +100,10 @@ impl Threads {
         let (phase, observed) = watch::channel(Phase::Serve);
         let (running, ended) = mpsc::channel(1);
         let threads = (0..count.max(1)).map(|index| {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let runtime = Builder::new_current_thread()
+                .event_interval(LOOK_AFTER)
+                .enable_all()
+                .build()?;
             let (given, taken) = mpsc::unbounded_channel();
             let pace = Arc::new(Pace::default());
             let worker = Worker {
