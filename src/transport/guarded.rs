@@ -27,9 +27,10 @@ const LOOK: Duration = Duration::from_millis(50);
 const AT_LEISURE: Duration = Duration::from_millis(2);
 /// What part of those that rest goes on then at each look.
 const AT_A_LOOK: f64 = 0.2;
-/// How many bytes may have come in a rest: more is the haste of a client that asks on and
-/// on. Nobody waits for their answers any more.
+/// How many bytes may have come in a rest, with how many requests: more is the haste of a
+/// client that asks on and on. Nobody waits for those answers any more.
 const FLOOD: u64 = 8 * 1_024;
+const FLOOD_REQUESTS: u64 = 32;
 /// How many bytes are read at a time, or a little more: what they ask is held until it is
 /// answered.
 const AT_ONCE: u64 = 8 * 1_024;
@@ -66,6 +67,8 @@ pub struct Watched {
     /// How many bytes were read since the end of a rest, and one more; 0 once all was read
     /// that came meanwhile.
     catches_up: Count,
+    /// How many requests had come by then.
+    requests_before: Count,
     /// 1 if so much came in a rest that this was given up.
     flooded: Count,
 }
@@ -141,6 +144,12 @@ impl Watched {
         let rest = REST.mul_f64(0.5 + spread(now));
         let rest = u64::try_from(rest.as_nanos()).unwrap_or(u64::MAX);
         self.rests_until.set(now.saturating_add(rest));
+    }
+
+    /// Whether many requests came since the end of a rest.
+    fn is_asking_on(&self) -> bool {
+        let before = self.requests_before.get();
+        self.requests.get().saturating_sub(before) >= FLOOD_REQUESTS
     }
 
     /// Whether more came in a rest than would ever be answered in time.
@@ -278,6 +287,8 @@ impl<S> Guarded<S> {
             if may_go_on || now >= until.get() {
                 until.set(0);
                 self.watched.catches_up.set(u64::from(!is_at_leisure));
+                let requests = self.watched.requests.get();
+                self.watched.requests_before.set(requests);
                 self.rest = None;
                 return Poll::Ready(());
             }
@@ -325,7 +336,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         match this.watched.catches_up.get() {
             0 => {}
             _ if read.is_pending() => this.watched.catches_up.set(0),
-            so_far if so_far > FLOOD => {
+            so_far if so_far > FLOOD && this.watched.is_asking_on() => {
                 this.watched.flooded.set(1);
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
             }
@@ -443,7 +454,12 @@ mod tests {
     #[tokio::test]
     async fn whoever_asks_on_and_on_while_told_to_come_back_later_is_ended() {
         let flood = usize::try_from(FLOOD).expect("it is little");
-        for (bytes, is_flood) in [(flood, false), (flood + 2_001, true)] {
+        // One long request is no flood.
+        for (bytes, requests, is_flood) in [
+            (flood, 100, false),
+            (flood + 2_001, FLOOD_REQUESTS - 1, false),
+            (flood + 2_001, FLOOD_REQUESTS, true),
+        ] {
             let (mut connection, mut client) = connected(Duration::from_secs(1));
             connection.watched.rest();
             client.write_all(&vec![0; bytes]).await.expect("room");
@@ -451,14 +467,18 @@ mod tests {
             let mut all = 0;
             let ended = loop {
                 connection.watched.read_on();
+                let asked = connection.watched.requests.get();
+                if all > 0 && asked < requests {
+                    connection.watched.requests.set(requests);
+                }
                 match read(&mut connection) {
                     Ok(0) => break false,
                     Ok(read) => all += read,
                     Err(_) => break true,
                 }
             };
-            assert_eq!(ended, is_flood, "{bytes}");
-            assert_eq!(connection.watched.is_flooded(), is_flood, "{bytes}");
+            assert_eq!(ended, is_flood, "{bytes} {requests}");
+            assert_eq!(connection.watched.is_flooded(), is_flood);
             if !is_flood {
                 assert_eq!(all, bytes);
                 // What comes later is no flood.
