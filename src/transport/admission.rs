@@ -5,9 +5,8 @@
 //! the streams of a connection and the connections themselves; the client's own queue
 //! holds the rest. Only where rounds take longer than their deadlines, so much is refused
 //! as can't be in time, and the connections that asked it are not read for a while
-//! ([`Watched::rest`]), so that what they ask nevertheless waits at their clients; one that
-//! asks on and on meanwhile is ended. What is refused besides is what costs more than a
-//! refusal:
+//! ([`Watched::rest`]), so that what they ask nevertheless waits at their clients. What is
+//! refused besides is what costs more than a refusal:
 //!
 //! - a call whose deadline will have passed when it gets its turn;
 //! - while a serving thread is overloaded ([`Pace`]), everything but ordinary checks,
@@ -34,7 +33,7 @@ use super::calls::{Calls, Shed};
 use super::guarded::{REST, Watched};
 use super::lane::{Expected, Lane};
 use super::limits::{Limits, MAX_BATCHES};
-use super::pace::Pace;
+use super::pace::{NOTICED, Pace};
 use super::status::{self, RETRY_DELAY};
 
 /// What a client reads of a refusal.
@@ -42,8 +41,6 @@ pub const OVERLOADED: &str = "more is asked than can be answered; retry later";
 const TOO_MUCH_HERE: &str =
     "more is asked on this connection than may be at a time; wait for answers";
 
-/// Rounds that are shorter are in time for everybody.
-const NOTICED: Duration = Duration::from_millis(2);
 /// How much of the time that an ordinary check has a round may take; the rest is for the
 /// ways.
 const OF_DEADLINE: f64 = 0.7;

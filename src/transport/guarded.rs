@@ -24,13 +24,9 @@ pub const REST: Duration = Duration::from_secs(1);
 /// How often it is looked whether that is still necessary, and how short rounds are when
 /// it isn't.
 const LOOK: Duration = Duration::from_millis(50);
-const AT_LEISURE: Duration = Duration::from_millis(2);
+const AT_LEISURE: Duration = Duration::from_millis(10);
 /// What part of those that rest goes on then at each look.
 const AT_A_LOOK: f64 = 0.2;
-/// How many bytes may have come in a rest, with how many requests: more is the haste of a
-/// client that asks on and on. Nobody waits for those answers any more.
-const FLOOD: u64 = 8 * 1_024;
-const FLOOD_REQUESTS: u64 = 32;
 /// How many bytes are read at a time, or a little more: what they ask is held until it is
 /// answered.
 const AT_ONCE: u64 = 8 * 1_024;
@@ -64,13 +60,8 @@ pub struct Watched {
     drawn: Count,
     /// Until when nothing more is read, in ticks; 0 if it is.
     rests_until: Count,
-    /// How many bytes were read since the end of a rest, and one more; 0 once all was read
-    /// that came meanwhile.
-    catches_up: Count,
-    /// How many requests had come by then.
-    requests_before: Count,
-    /// 1 if so much came in a rest that this was given up.
-    flooded: Count,
+    /// Answers that are being made.
+    under_way: Count,
 }
 
 /// Since when a piece of an answer waits to be taken, in ticks; 0 while none does.
@@ -137,8 +128,12 @@ impl Watched {
         f64::from_bits(self.drawn.get())
     }
 
-    /// Nothing more is read for a while: the client was told to come back later.
+    /// Nothing more is read for a while, as the client was told to come back later; not so
+    /// while something else is under way, which may need what comes.
     pub fn rest(&self) {
+        if self.under_way.get() > 0 {
+            return;
+        }
         // Not all at the same time.
         let now = world::ticks();
         let rest = REST.mul_f64(0.5 + spread(now));
@@ -146,15 +141,9 @@ impl Watched {
         self.rests_until.set(now.saturating_add(rest));
     }
 
-    /// Whether many requests came since the end of a rest.
-    fn is_asking_on(&self) -> bool {
-        let before = self.requests_before.get();
-        self.requests.get().saturating_sub(before) >= FLOOD_REQUESTS
-    }
-
-    /// Whether more came in a rest than would ever be answered in time.
-    pub fn is_flooded(&self) -> bool {
-        self.flooded.get() != 0
+    /// So many answers are being made, which may need what is still to be read.
+    pub fn under_way(&self, count: usize) {
+        self.under_way.set(count as u64);
     }
 
     /// Bytes of an answer were made, and are to go.
@@ -286,9 +275,6 @@ impl<S> Guarded<S> {
             let may_go_on = is_at_leisure && spread(now) < AT_A_LOOK;
             if may_go_on || now >= until.get() {
                 until.set(0);
-                self.watched.catches_up.set(u64::from(!is_at_leisure));
-                let requests = self.watched.requests.get();
-                self.watched.requests_before.set(requests);
                 self.rest = None;
                 return Poll::Ready(());
             }
@@ -333,17 +319,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.inner).poll_read(context, buffer);
         let came = buffer.filled().len().saturating_sub(before);
-        match this.watched.catches_up.get() {
-            0 => {}
-            _ if read.is_pending() => this.watched.catches_up.set(0),
-            so_far if so_far > FLOOD && this.watched.is_asking_on() => {
-                this.watched.flooded.set(1);
-                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-            }
-            _ => {
-                this.watched.catches_up.bump_by(came as u64);
-            }
-        }
         this.watched.read.bump_by(came as u64);
         this.watched.at_once.bump_by(came as u64);
         read
@@ -439,7 +414,6 @@ mod tests {
         connection.rest = None;
         connection.watched.rests_until.set(1);
         assert_eq!(read(&mut connection).expect("bytes"), 10);
-        assert!(!connection.watched.is_flooded());
     }
 
     #[tokio::test]
@@ -452,44 +426,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_asks_on_and_on_while_told_to_come_back_later_is_ended() {
-        let flood = usize::try_from(FLOOD).expect("it is little");
-        // One long request is no flood.
-        for (bytes, requests, is_flood) in [
-            (flood, 100, false),
-            (flood + 2_001, FLOOD_REQUESTS - 1, false),
-            (flood + 2_001, FLOOD_REQUESTS, true),
-        ] {
-            let (mut connection, mut client) = connected(Duration::from_secs(1));
-            connection.watched.rest();
-            client.write_all(&vec![0; bytes]).await.expect("room");
-            connection.watched.rests_until.set(1);
-            let mut all = 0;
-            let ended = loop {
-                connection.watched.read_on();
-                let asked = connection.watched.requests.get();
-                if all > 0 && asked < requests {
-                    connection.watched.requests.set(requests);
-                }
-                match read(&mut connection) {
-                    Ok(0) => break false,
-                    Ok(read) => all += read,
-                    Err(_) => break true,
-                }
-            };
-            assert_eq!(ended, is_flood, "{bytes} {requests}");
-            assert_eq!(connection.watched.is_flooded(), is_flood);
-            if !is_flood {
-                assert_eq!(all, bytes);
-                // What comes later is no flood.
-                client.write_all(&vec![0; 3 * flood]).await.expect("room");
-                for _ in 0..4 {
-                    connection.watched.read_on();
-                    all += read(&mut connection).expect("bytes");
-                }
-                assert_eq!(all, bytes + 3 * flood);
-            }
-        }
+    async fn whoever_has_something_else_under_way_is_read_on() {
+        let (mut connection, mut client) = connected(Duration::from_secs(1));
+        connection.watched.under_way(1);
+        connection.watched.rest();
+        client.write_all(&[0; 10]).await.expect("room");
+        assert_eq!(read(&mut connection).expect("bytes"), 10);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! is used together is in the processor's caches together.
 
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -69,6 +70,14 @@ impl<C: Future> OneTask<C> {
     }
 }
 
+impl<C> Drop for OneTask<C> {
+    fn drop(&mut self) {
+        // What was begun and not taken holds what holds it.
+        let begun = mem::take(&mut *lock(&self.begun.0));
+        drop(begun);
+    }
+}
+
 impl<C: Future> Future for OneTask<C> {
     type Output = C::Output;
 
@@ -79,7 +88,7 @@ impl<C: Future> Future for OneTask<C> {
         this.watched.turn(this.lag);
         let mut context = Context::from_waker(&this.waker);
         let mut begun = 0;
-        for _ in 0..AT_ONCE {
+        for again in 0..AT_ONCE {
             turn.is_due.store(false, Ordering::SeqCst);
             if let Poll::Ready(ended) = this.connection.as_mut().poll(&mut context) {
                 return Poll::Ready(ended);
@@ -87,10 +96,11 @@ impl<C: Future> Future for OneTask<C> {
             let is_over = begun >= MANY;
             this.answers.go_on(turn);
             begun += this.answers.begin(&this.begun, turn);
+            this.watched.under_way(this.answers.count());
             if is_over || !turn.is_due.load(Ordering::SeqCst) {
                 break;
             }
-            if begun < MANY {
+            if begun < MANY && again + 2 < AT_ONCE {
                 this.watched.read_on();
             } else {
                 // Once more, but only to write.
@@ -120,7 +130,18 @@ struct Place {
     waker: Waker,
 }
 
+/// Polls an answer. One that panics ends, and with it its stream, but nothing else.
+fn poll(answer: &mut Answer, context: &mut Context<'_>) -> Poll<()> {
+    let polled = AssertUnwindSafe(|| answer.as_mut().poll(context));
+    catch_unwind(polled).unwrap_or(Poll::Ready(()))
+}
+
 impl Answers {
+    /// How many there are.
+    fn count(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
     /// Polls those that were woken.
     fn go_on(&mut self, turn: &Turn) {
         mem::swap(&mut self.woken, &mut *lock(&turn.woken));
@@ -133,7 +154,7 @@ impl Answers {
                 continue;
             };
             let mut context = Context::from_waker(&place.waker);
-            if answer.as_mut().poll(&mut context).is_ready() {
+            if poll(answer, &mut context).is_ready() {
                 place.answer = None;
                 self.free.push(index);
             }
@@ -153,7 +174,7 @@ impl Answers {
                 continue;
             };
             let mut context = Context::from_waker(&place.waker);
-            match answer.as_mut().poll(&mut context) {
+            match poll(&mut answer, &mut context) {
                 Poll::Ready(()) => self.free.push(index),
                 Poll::Pending => place.answer = Some(answer),
             }
@@ -403,6 +424,36 @@ mod tests {
         assert_eq!(seen(), [2, 2, 1]);
         assert_eq!(tried.one.answers.places.len(), 3);
         assert_eq!(tried.one.answers.free.len(), 2);
+    }
+
+    #[test]
+    fn an_answer_that_panics_ends_and_nothing_else() {
+        let made = Arc::default();
+        let panics: Answer = Box::pin(async { panic!("on purpose") });
+        let mut tried = Tried::new(vec![vec![panics, counted(&made)]]);
+        tried.poll();
+        assert_eq!(made.load(Ordering::SeqCst), 1);
+        assert_eq!(tried.one.answers.count(), 0);
+    }
+
+    #[test]
+    fn what_was_begun_by_a_connection_that_ended_is_dropped() {
+        // As hyper's answers do, it holds what it was given to.
+        let (sender, receiver) = oneshot::channel::<()>();
+        let begun = Begun::default();
+        let executor = begun.clone();
+        let connection = async move {
+            let mine = executor.clone();
+            executor.execute(async move {
+                let _mine = mine;
+                drop(receiver.await);
+            });
+        };
+        let mut one = OneTask::new(connection, begun, Arc::default(), Duration::from_secs(1));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut one).poll(&mut context).is_ready());
+        drop(one);
+        assert!(sender.is_closed());
     }
 
     #[test]

@@ -30,6 +30,9 @@ const TIMERS: Duration = Duration::from_millis(2);
 /// After how many turns of connections a clock is looked at.
 const TURNS: u64 = 16;
 
+/// Rounds that are shorter are in time for everybody.
+pub const NOTICED: Duration = Duration::from_millis(2);
+
 /// How well a thread keeps up; written there, read anywhere.
 #[derive(Debug, Default)]
 pub struct Pace {
@@ -180,7 +183,7 @@ impl Pace {
         let mut before = self.asked.get();
         loop {
             let now = self.asked.get();
-            if now == before && !self.is_overloaded() {
+            if now == before && self.sustained() < NOTICED {
                 self.is_idle.set(1);
                 // Whichever comes first.
                 let _ = tokio::time::timeout(BETWEEN_IDLE, self.begin.notified()).await;

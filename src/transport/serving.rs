@@ -102,6 +102,7 @@ impl Threads {
         let threads = (0..count.max(1)).map(|index| {
             let runtime = Builder::new_current_thread()
                 .event_interval(LOOK_AFTER)
+                .global_queue_interval(LOOK_AFTER)
                 .enable_all()
                 .build()?;
             let (given, taken) = mpsc::unbounded_channel();
@@ -268,7 +269,6 @@ async fn serve_connection<H: Handler>(
     });
     let begun = Begun::default();
     let connection = builder(begun.clone()).serve_connection(TokioIo::new(stream), service);
-    let flooding = Arc::clone(&watched);
     let mut connection = OneTask::new(connection, begun, Arc::clone(&watched), limits.lag);
     // On a task of its own, so that no clock is looked at whenever bytes come.
     let (tell, mut told) = oneshot::channel();
@@ -296,9 +296,6 @@ async fn serve_connection<H: Handler>(
             }
         }
     };
-    if flooding.is_flooded() {
-        return Some(Ended::Flooded);
-    }
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection broke off");
     }

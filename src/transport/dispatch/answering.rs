@@ -71,7 +71,6 @@ impl Future for Answering {
             none => match this.connection.begin(request) {
                 Begun::Ordinary(ordinary) => none.insert(ordinary),
                 Begun::Other(asked) => return this.go_on(context, asked),
-                Begun::Refused(refused) => return Poll::Ready(*refused),
             },
         };
         match ordinary.receiving.poll(request.body_mut(), context) {
@@ -88,6 +87,11 @@ impl Future for Answering {
                             None => return this.refuse(status::unauthenticated()),
                         }
                     }
+                }
+                // Only once it was read: HTTP/2 makes an error of what comes after its answer.
+                if let Some(refused) = connection.refused(request) {
+                    ordinary.is_over = true;
+                    return Poll::Ready(refused);
                 }
                 match connection.decide(&ordinary.known, &message) {
                     Some(decided) => {
@@ -211,11 +215,10 @@ impl Drop for Answering {
 enum Begun {
     Ordinary(Ordinary),
     Other(Asked),
-    Refused(Box<Response<Answer>>),
 }
 
 impl Connection {
-    /// Looks at the headers of a request, and answers it if it is refused.
+    /// Looks at the headers of a request.
     #[inline]
     fn begin(&self, request: &Request<Incoming>) -> Begun {
         self.watched.request();
@@ -228,13 +231,6 @@ impl Connection {
             return Begun::Other(asked);
         };
         let began = self.counts.begin_check();
-        let admission = &self.parts.admission;
-        let deadline = || deadline(request.headers());
-        let refused = admission.ordinary(&self.counts.pace, deadline, &self.watched);
-        if let Some(refused) = refused {
-            self.counts.refuse_check();
-            return Begun::Refused(Box::new(refused));
-        }
         Begun::Ordinary(Ordinary {
             known,
             receiving: Receiving::default(),
@@ -243,6 +239,16 @@ impl Connection {
             due: None,
             is_over: false,
         })
+    }
+
+    /// The answer to an ordinary check that can't be in time, which counts as refused.
+    #[inline]
+    fn refused(&self, request: &Request<Incoming>) -> Option<Response<Answer>> {
+        let admission = &self.parts.admission;
+        let deadline = || deadline(request.headers());
+        let refused = admission.ordinary(&self.counts.pace, deadline, &self.watched)?;
+        self.counts.refuse_check();
+        Some(refused)
     }
 
     #[inline]
