@@ -5,8 +5,9 @@
 //! the streams of a connection and the connections themselves; the client's own queue
 //! holds the rest. Only where rounds take longer than their deadlines, so much is refused
 //! as can't be in time, and the connections that asked it are not read for a while
-//! ([`Watched::rest`]), so that what they ask nevertheless waits at their clients. What is
-//! refused besides is what costs more than a refusal:
+//! ([`Watched::rest`]), so that what they ask nevertheless waits at their clients; one on
+//! which more is asked meanwhile than may be is ended. What is refused besides is what
+//! costs more than a refusal:
 //!
 //! - a call whose deadline will have passed when it gets its turn;
 //! - while a serving thread is overloaded ([`Pace`]), everything but ordinary checks,

@@ -249,11 +249,13 @@ pub enum Ended {
     Stalled,
     /// Nothing was asked on it for long.
     Idle,
+    /// It was told to come back later, and asked on and on nevertheless.
+    Flooded,
 }
 
 impl Ended {
     /// All causes.
-    pub const ALL: [Self; 3] = [Self::Handshake, Self::Stalled, Self::Idle];
+    pub const ALL: [Self; 4] = [Self::Handshake, Self::Stalled, Self::Idle, Self::Flooded];
 
     /// What metrics call it.
     pub fn name(self) -> &'static str {
@@ -261,6 +263,7 @@ impl Ended {
             Self::Handshake => "handshake",
             Self::Stalled => "stalled",
             Self::Idle => "idle",
+            Self::Flooded => "flooded",
         }
     }
 }

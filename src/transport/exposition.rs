@@ -256,7 +256,7 @@ impl Page<'_> {
         )?;
         self.counters(
             "roster_connections_closed",
-            "Connections ended by a limit of time",
+            "Connections ended by a limit of time or load",
             "cause",
             Ended::ALL.map(|why| (why.name(), calls.ended_for(why))),
         )

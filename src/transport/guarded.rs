@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::calls::Ended;
-use super::limits::{Limits, MAX_WAITING_BYTES, PREFACE_BYTES};
+use super::limits::{Limits, MAX_STREAMS, MAX_WAITING_BYTES, PREFACE_BYTES};
 use super::pace::{Pace, spread};
 use super::waiting::Waiting;
 use crate::measure::Count;
@@ -29,6 +29,7 @@ const AT_LEISURE: Duration = Duration::from_millis(10);
 const AT_A_LOOK: f64 = 0.2;
 /// How many bytes are read at a time, or a little more: what they ask is held until it is
 /// answered.
+/// After a rest it is twice as much, which shows whether more was asked than may be.
 const AT_ONCE: u64 = 8 * 1_024;
 
 /// What is known of a connection. Written by the thread that serves it.
@@ -60,6 +61,11 @@ pub struct Watched {
     drawn: Count,
     /// Until when nothing more is read, in ticks; 0 if it is.
     rests_until: Count,
+    /// How many requests had come at the end of a rest, and one more; 0 once all was read
+    /// that came meanwhile.
+    catches_up: Count,
+    /// 1 if so many came in a rest that this was given up.
+    flooded: Count,
     /// Answers that are being made.
     under_way: Count,
 }
@@ -110,12 +116,16 @@ impl Watched {
 
     /// Nothing more is read until it is to read on, or has its turn again.
     pub fn read_no_more(&self) {
-        self.at_once.set(AT_ONCE);
+        self.at_once.set(2 * AT_ONCE);
     }
 
     /// Whether as much was read as may be.
     pub fn is_read_enough(&self) -> bool {
-        self.at_once.get() >= AT_ONCE
+        let most = match self.catches_up.get() {
+            0 => AT_ONCE,
+            _ => 2 * AT_ONCE,
+        };
+        self.at_once.get() >= most
     }
 
     /// A number from 0 up to 1, the same for all that is read in a turn.
@@ -139,6 +149,19 @@ impl Watched {
         let rest = REST.mul_f64(0.5 + spread(now));
         let rest = u64::try_from(rest.as_nanos()).unwrap_or(u64::MAX);
         self.rests_until.set(now.saturating_add(rest));
+    }
+
+    /// Whether more requests came in a rest than its client may have open: some of them were
+    /// given up there, and so it asks on and on although nobody can answer in time.
+    fn is_asking_on(&self) -> bool {
+        let before = self.catches_up.get();
+        let came = (self.requests.get() + 1).saturating_sub(before);
+        before != 0 && came > u64::from(MAX_STREAMS) && self.under_way.get() == 0
+    }
+
+    /// Whether it was given up since more was asked in a rest than may be.
+    pub fn is_flooded(&self) -> bool {
+        self.flooded.get() != 0
     }
 
     /// So many answers are being made, which may need what is still to be read.
@@ -275,6 +298,9 @@ impl<S> Guarded<S> {
             let may_go_on = is_at_leisure && spread(now) < AT_A_LOOK;
             if may_go_on || now >= until.get() {
                 until.set(0);
+                let requests = self.watched.requests.get();
+                let is_late = u64::from(!is_at_leisure);
+                self.watched.catches_up.set(is_late * (requests + 1));
                 self.rest = None;
                 return Poll::Ready(());
             }
@@ -309,6 +335,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.watched.is_asking_on() {
+            this.watched.flooded.set(1);
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         if this.watched.rests_until.get() != 0 {
             ready!(this.poll_rest(context));
         }
@@ -319,6 +349,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.inner).poll_read(context, buffer);
         let came = buffer.filled().len().saturating_sub(before);
+        if read.is_pending() && this.watched.catches_up.get() != 0 {
+            this.watched.catches_up.set(0);
+        }
         this.watched.read.bump_by(came as u64);
         this.watched.at_once.bump_by(came as u64);
         read
@@ -423,6 +456,34 @@ mod tests {
         connection.watched.rests_until.set(u64::MAX);
         let mut buffer = [0; 10];
         connection.read_exact(&mut buffer).await.expect("bytes");
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_more_in_a_rest_than_may_be_open_is_ended() {
+        let most = u64::from(MAX_STREAMS);
+        // One long request is no flood, nor is what others need that are under way.
+        for (requests, under_way, is_flood) in [
+            (1, 0, false),
+            (most, 0, false),
+            (most + 1, 1, false),
+            (most + 1, 0, true),
+        ] {
+            let (mut connection, mut client) = connected(Duration::from_secs(1));
+            connection.watched.requests.set(1_000);
+            connection.watched.rest();
+            let bytes = usize::try_from(4 * AT_ONCE).expect("it is little");
+            client.write_all(&vec![0; bytes]).await.expect("room");
+            connection.watched.rests_until.set(1);
+            assert!(read(&mut connection).expect("bytes") > 0);
+            connection.watched.requests.set(1_000 + requests);
+            connection.watched.under_way(under_way);
+            connection.watched.turn(Duration::MAX);
+            // Also if it was told to come back later once more.
+            connection.watched.rest();
+            let read = read(&mut connection);
+            assert_eq!(read.is_err(), is_flood, "{requests} {under_way}");
+            assert_eq!(connection.watched.is_flooded(), is_flood);
+        }
     }
 
     #[tokio::test]

@@ -269,6 +269,7 @@ async fn serve_connection<H: Handler>(
     });
     let begun = Begun::default();
     let connection = builder(begun.clone()).serve_connection(TokioIo::new(stream), service);
+    let flooding = Arc::clone(&watched);
     let mut connection = OneTask::new(connection, begun, Arc::clone(&watched), limits.lag);
     // On a task of its own, so that no clock is looked at whenever bytes come.
     let (tell, mut told) = oneshot::channel();
@@ -296,6 +297,9 @@ async fn serve_connection<H: Handler>(
             }
         }
     };
+    if flooding.is_flooded() {
+        return Some(Ended::Flooded);
+    }
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection broke off");
     }
