@@ -76,6 +76,11 @@ impl Future for Answering {
         match ordinary.receiving.poll(request.body_mut(), context) {
             Poll::Ready(Some(message)) => {
                 let connection = &this.connection;
+                // Only once it was read: HTTP/2 makes an error of what comes after its answer.
+                if let Some(refused) = connection.refused(request) {
+                    ordinary.is_over = true;
+                    return Poll::Ready(refused);
+                }
                 if ordinary.ticket.is_some() {
                     if ordinary.is_due() {
                         return this.refuse(status::too_late());
@@ -87,11 +92,6 @@ impl Future for Answering {
                             None => return this.refuse(status::unauthenticated()),
                         }
                     }
-                }
-                // Only once it was read: HTTP/2 makes an error of what comes after its answer.
-                if let Some(refused) = connection.refused(request) {
-                    ordinary.is_over = true;
-                    return Poll::Ready(refused);
                 }
                 match connection.decide(&ordinary.known, &message) {
                     Some(decided) => {

@@ -112,7 +112,7 @@ async fn checks_that_can_not_be_in_time_are_refused_and_others_are_answered() {
     // There is no organization; that is an answer as well.
     let (answered, refused) = (Some("5"), Some("8"));
     let mut hasty = connect(address).await;
-    let first = ask(&mut hasty, "IsAuthorized", Some("1m")).await;
+    let first = ask(&mut hasty, "IsAuthorized", None).await;
     assert_eq!(first.status[0].as_deref(), answered);
 
     let mut busy = connect(address).await;
@@ -135,10 +135,10 @@ async fn checks_that_can_not_be_in_time_are_refused_and_others_are_answered() {
     assert_eq!(again.status[0].as_deref(), answered);
     busy.abort();
     drop(busy.await);
-    // All is well at once.
+    // All is well again, as far as the machine is.
     let mut well = connect(address).await;
     let told = loop {
-        let told = ask(&mut well, "IsAuthorized", Some("1m")).await;
+        let told = ask(&mut well, "IsAuthorized", Some("1S")).await;
         if told.status[0].as_deref() == answered {
             break told;
         }
