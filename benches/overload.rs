@@ -358,6 +358,14 @@ fn message(message: &impl prost::Message) -> Vec<u8> {
     framed
 }
 
+/// Whether the daemon ended the connection.
+fn is_ended(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+    )
+}
+
 impl Connection {
     fn connect(address: SocketAddr, deadline: Duration) -> Self {
         let stream = TcpStream::connect(address).expect("it listens");
@@ -474,12 +482,7 @@ impl Connection {
             match self.stream.write(first) {
                 Ok(written) => drop(self.outgoing.drain(..written)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
-                    ) =>
-                {
+                Err(error) if is_ended(&error) => {
                     self.told_to_go = true;
                     return;
                 }
@@ -490,12 +493,7 @@ impl Connection {
             Ok(0) => self.told_to_go = true,
             Ok(read) => self.incoming.extend(&buffer[..read]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
-                ) =>
-            {
+            Err(error) if is_ended(&error) => {
                 self.told_to_go = true;
                 return;
             }

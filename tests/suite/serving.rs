@@ -6,6 +6,7 @@ mod answers;
 mod checker;
 mod connections;
 mod drain;
+mod fronted;
 mod late;
 mod unix;
 
@@ -20,6 +21,7 @@ use tonic::codegen::http::{HeaderMap, Request, Response};
 use tonic::transport::Channel;
 use tower::{Service as _, ServiceExt as _};
 
+use self::fronted::Fronted;
 use crate::coverage::bearer;
 
 const SERVICE: &str = "/roster.v1.AuthorizationService";

@@ -14,19 +14,18 @@ use roster::store::memory::MemoryStore;
 use roster::transport::body::Answer;
 use roster::transport::caller::Authenticator;
 use roster::transport::dispatch::{Connection, Dispatch};
-use roster::transport::guarded::Watched;
 use roster::transport::identities::Peer;
 use roster::transport::listeners::Listeners;
 use roster::transport::server::{Manner, serve_through};
-use roster::transport::serving::{Handler, Session};
+use roster::transport::serving::Handler;
 use roster::world::StillWorld;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tonic::Code;
-use tonic::codegen::http::{Request, Response};
+use tonic::codegen::http::Request;
 use tonic::transport::Endpoint;
 
-use super::{Pieces, framed, send, told};
+use super::{Fronted, Pieces, framed, send, told};
 use crate::harness::{Daemon, KEY, LINK_KEY, NOW, Setup, catalogs, question, reason, with_key};
 
 fn ask() -> v1::IsAuthorizedRequest {
@@ -104,48 +103,11 @@ async fn connections_are_spread_evenly_over_the_threads() {
 
 #[tokio::test]
 async fn a_handler_in_front_answers_what_it_wants_and_leaves_the_rest() {
-    #[derive(Clone)]
-    struct Front(Dispatch);
-    struct FrontSession(Arc<Connection>);
-    impl Handler for Front {
-        type Session = FrontSession;
-        fn connected(&self, peer: Peer) -> FrontSession {
-            FrontSession(Arc::new(self.0.connected(peer)))
-        }
-    }
-    impl Session for FrontSession {
-        async fn answer(
-            self: Arc<Self>,
-            request: Request<hyper::body::Incoming>,
-        ) -> Response<Answer> {
-            if request.uri().path() == "/roster.v1.AuthorizationService/Own" {
-                return Answer::message(Bytes::from(framed(b"own"))).into_response();
-            }
-            Arc::clone(&self.0).answer(request).await
-        }
-
-        fn watched(&self) -> Arc<Watched> {
-            self.0.watched()
-        }
-    }
-    let application = Application::start(
-        catalogs(),
-        Arc::new(MemoryStore::new()),
-        Arc::new(StillWorld::at(NOW)),
-        Links::new(&LINK_KEY),
-        usize::MAX,
-    );
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (stop, stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(serve_through(
-        Listeners::new(listener, None),
-        Arc::new(application),
-        Authenticator::new(KEY),
-        Setup::default().manner,
-        async move { drop(stopped.await) },
-        Front,
-    ));
+    let fronted = Fronted::start(Setup::default().manner, "Own", || {
+        Box::pin(async { Answer::message(Bytes::from(framed(b"own"))).into_response() })
+    })
+    .await;
+    let address = fronted.address;
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
     let channel = endpoint.connect().await.unwrap();
     let own = send(&channel, "Own", Pieces::Given([].into()), &[])
@@ -156,8 +118,8 @@ async fn a_handler_in_front_answers_what_it_wants_and_leaves_the_rest() {
         .await
         .unwrap();
     assert_eq!(told(unknown).await.status[0].as_deref(), Some("12"));
-    drop((channel, stop));
-    serving.await.unwrap().unwrap();
+    drop(channel);
+    fronted.stop().await;
 }
 
 #[test]

@@ -1,64 +1,21 @@
 //! Ordinary checks on a thread whose rounds take longer than they have.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message as _;
 use prost::bytes::Bytes;
-use roster::application::{Application, Links};
-use roster::store::memory::MemoryStore;
-use roster::transport::body::Answer;
-use roster::transport::caller::Authenticator;
-use roster::transport::dispatch::{Connection, Dispatch};
-use roster::transport::guarded::Watched;
-use roster::transport::identities::Peer;
-use roster::transport::listeners::Listeners;
-use roster::transport::server::{Manner, serve_through};
-use roster::transport::serving::{Handler, Session};
-use roster::world::StillWorld;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
-use tonic::codegen::http::{Request, Response};
+use roster::transport::server::Manner;
+use tokio::net::TcpStream;
+use tonic::codegen::http::Request;
 
-use super::{Pieces, SERVICE, Told, framed, told};
+use super::{Fronted, Pieces, SERVICE, Told, framed, told};
 use crate::coverage::bearer;
-use crate::harness::{KEY, LINK_KEY, NOW, Setup, catalogs, question};
+use crate::harness::{Setup, question};
 
 /// How long a round takes at least while somebody keeps the thread busy.
 const ROUND: Duration = Duration::from_millis(20);
-
-/// Keeps its thread busy for whoever asks for that.
-#[derive(Clone)]
-struct Busy(Dispatch);
-
-struct BusySession(Arc<Connection>);
-
-impl Handler for Busy {
-    type Session = BusySession;
-
-    fn connected(&self, peer: Peer) -> BusySession {
-        BusySession(Arc::new(self.0.connected(peer)))
-    }
-}
-
-impl Session for BusySession {
-    async fn answer(self: Arc<Self>, request: Request<hyper::body::Incoming>) -> Response<Answer> {
-        if request.uri().path().ends_with("/Busy") {
-            // Until the client resets it.
-            loop {
-                std::thread::sleep(ROUND);
-                tokio::task::yield_now().await;
-            }
-        }
-        Arc::clone(&self.0).answer(request).await
-    }
-
-    fn watched(&self) -> Arc<Watched> {
-        self.0.watched()
-    }
-}
 
 /// A client that keeps no time itself.
 async fn connect(address: std::net::SocketAddr) -> SendRequest<Pieces> {
@@ -87,28 +44,21 @@ async fn ask(sending: &mut SendRequest<Pieces>, method: &str, deadline: Option<&
 
 #[tokio::test]
 async fn checks_that_can_not_be_in_time_are_refused_and_others_are_answered() {
-    let application = Application::start(
-        catalogs(),
-        Arc::new(MemoryStore::new()),
-        Arc::new(StillWorld::at(NOW)),
-        Links::new(&LINK_KEY),
-        usize::MAX,
-    );
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
     let manner = Manner {
         threads: 1,
         ..Setup::default().manner
     };
-    let (stop, stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(serve_through(
-        Listeners::new(listener, None),
-        Arc::new(application),
-        Authenticator::new(KEY),
-        manner,
-        async move { drop(stopped.await) },
-        Busy,
-    ));
+    // Keeps its thread busy for whoever asks for that, until they reset it.
+    let fronted = Fronted::start(manner, "Busy", || {
+        Box::pin(async {
+            loop {
+                std::thread::sleep(ROUND);
+                tokio::task::yield_now().await;
+            }
+        })
+    })
+    .await;
+    let address = fronted.address;
     // There is no organization; that is an answer as well.
     let (answered, refused) = (Some("5"), Some("8"));
     let mut hasty = connect(address).await;
@@ -144,6 +94,6 @@ async fn checks_that_can_not_be_in_time_are_refused_and_others_are_answered() {
         }
     };
     assert!(told.bytes.is_empty());
-    drop((hasty, others, well, stop));
-    serving.await.unwrap().unwrap();
+    drop((hasty, others, well));
+    fronted.stop().await;
 }
