@@ -297,6 +297,8 @@ mod tests {
             watched.turn(target);
             let first = is_refused();
             assert!((0..50).all(|_| is_refused() == first));
+            // Whoever was refused once rests.
+            assert_eq!(watched.is_resting(), first || seen[1] > 0);
             seen[usize::from(first)] += 1;
         }
         assert!(seen.iter().all(|times| *times > 40), "{seen:?}");

@@ -28,8 +28,8 @@ const AT_LEISURE: Duration = Duration::from_millis(10);
 /// What part of those that rest goes on then at each look.
 const AT_A_LOOK: f64 = 0.2;
 /// How many bytes are read at a time, or a little more: what they ask is held until it is
-/// answered.
-/// After a rest it is twice as much, which shows whether more was asked than may be.
+/// answered. After a rest it is twice as much, which shows whether more was asked than may
+/// be.
 const AT_ONCE: u64 = 8 * 1_024;
 
 /// What is known of a connection. Written by the thread that serves it.
@@ -149,6 +149,11 @@ impl Watched {
         let rest = REST.mul_f64(0.5 + spread(now));
         let rest = u64::try_from(rest.as_nanos()).unwrap_or(u64::MAX);
         self.rests_until.set(now.saturating_add(rest));
+    }
+
+    /// Whether nothing is read for a while.
+    pub fn is_resting(&self) -> bool {
+        self.rests_until.get() != 0
     }
 
     /// Whether more requests came in a rest than its client may have open: some of them were
@@ -339,7 +344,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
             this.watched.flooded.set(1);
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        if this.watched.rests_until.get() != 0 {
+        if this.watched.is_resting() {
             ready!(this.poll_rest(context));
         }
         if this.watched.is_read_enough() {

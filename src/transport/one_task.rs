@@ -463,6 +463,9 @@ mod tests {
         let mut tried = Tried::new(vec![vec![answer]]);
         tried.poll();
         assert!(!sender.is_closed());
+        // What comes may be for it.
+        tried.one.watched.rest();
+        assert!(!tried.one.watched.is_resting());
         drop(tried);
         assert!(sender.is_closed());
     }
