@@ -1,13 +1,10 @@
 //! What is refused, so that the rest is answered in time.
 //!
 //! An ordinary check is answered even when the thread is late: refusing it takes almost as
-//! long as answering it, and gives room to nobody. What bounds how many of them wait are
-//! the streams of a connection and the connections themselves; the client's own queue
-//! holds the rest. Only where rounds take longer than their deadlines, so much is refused
-//! as can't be in time, and the connections that asked it are not read for a while
-//! ([`Watched::rest`]), so that what they ask nevertheless waits at their clients; one on
-//! which more is asked meanwhile than may be is ended. What is refused besides is what
-//! costs more than a refusal:
+//! long as answering it, and gives room to nobody. What bounds how many of them wait is how
+//! many a client may have open on each connection, and that is fewer the more connections
+//! there are ([`Pace::open`]); the client's own queue holds the rest. What is refused is
+//! what costs more than a refusal:
 //!
 //! - a call whose deadline will have passed when it gets its turn;
 //! - while a serving thread is overloaded ([`Pace`]), everything but ordinary checks,
@@ -31,20 +28,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::Answer;
 use super::calls::{Calls, Shed};
-use super::guarded::{REST, Watched};
+use super::guarded::Watched;
 use super::lane::{Expected, Lane};
 use super::limits::{Limits, MAX_BATCHES};
-use super::pace::{NOTICED, Pace};
-use super::status::{self, RETRY_DELAY};
+use super::pace::Pace;
+use super::status;
 
 /// What a client reads of a refusal.
 pub const OVERLOADED: &str = "more is asked than can be answered; retry later";
 const TOO_MUCH_HERE: &str =
     "more is asked on this connection than may be at a time; wait for answers";
-
-/// How much of the time that an ordinary check has a round may take; the rest is for the
-/// ways.
-const OF_DEADLINE: f64 = 0.7;
 
 /// Who may come in.
 pub struct Admission {
@@ -95,31 +88,6 @@ impl Admission {
         }
         self.is_late(pace, deadline)
             .then(|| self.refuse(Shed::Lag, OVERLOADED))
-    }
-
-    /// The answer to an ordinary check that is refused since rounds take so long that not
-    /// all are answered in time. Nobody knows how long this one has waited already; of a
-    /// round that takes longer than their time, that part of them can't be in time which
-    /// is beyond it. Refusing takes almost as long as answering, and so helps only since
-    /// the connection is left alone for a while then: the rounds become shorter, and what
-    /// it asks nevertheless waits at the client. All that came together has the same fate.
-    #[inline]
-    pub fn ordinary(
-        &self,
-        pace: &Pace,
-        deadline: impl FnOnce() -> Option<Duration>,
-        watched: &Watched,
-    ) -> Option<Response<Answer>> {
-        let lag = pace.sustained();
-        if lag < NOTICED {
-            return None;
-        }
-        let in_time = deadline()?.mul_f64(OF_DEADLINE).div_duration_f64(lag);
-        if watched.draw() < in_time {
-            return None;
-        }
-        watched.rest();
-        Some(self.refuse(Shed::Lag, OVERLOADED))
     }
 
     /// Lets in a batch, whose answer is made as a whole, to the lane of its thread.
@@ -185,9 +153,7 @@ impl Admission {
 
     fn refuse(&self, why: Shed, what: &str) -> Response<Answer> {
         self.calls.shed(why);
-        // Where a thread is late, a connection is left alone for about that long.
-        let delay = if why == Shed::Lag { REST } else { RETRY_DELAY };
-        status::overloaded(what, delay)
+        status::overloaded(what)
             .into_http::<tonic::body::Body>()
             .map(Answer::from)
     }
@@ -247,60 +213,5 @@ mod tests {
         drop((waits, turn));
         drop((first, second));
         assert!(ask(Some(Duration::ZERO)).is_ok());
-    }
-
-    #[test]
-    fn as_many_ordinary_checks_are_refused_as_can_not_be_in_time() {
-        let admission = Admission::new(Limits::default(), Arc::default());
-        let target = admission.limits().lag;
-        let late = Duration::from_millis(70);
-        let refused = |pace: &Arc<Pace>, ms: Option<u64>| {
-            let refused = (0..1_000).filter(|_| {
-                // Each on a connection of its own.
-                let watched = Watched::new(Arc::clone(pace));
-                watched.turn(target);
-                let deadline = || ms.map(Duration::from_millis);
-                admission.ordinary(pace, deadline, &watched).is_some()
-            });
-            refused.count()
-        };
-        let pace = Arc::default();
-        Pace::round(&pace, late, 1, target);
-        assert_eq!(refused(&pace, Some(1)), 0, "once is no overload");
-        Pace::round(&pace, late, 1_000_000_000, target);
-        assert_eq!(refused(&pace, Some(0)), 1_000);
-        // A round may take seven tenths of their time.
-        for (ms, expected) in [(25, 750), (50, 500), (75, 250)] {
-            let refused = refused(&pace, Some(ms));
-            assert!(refused.abs_diff(expected) < 20, "{refused} for {ms} ms");
-        }
-        assert_eq!(refused(&pace, Some(100)), 0);
-        assert_eq!(refused(&pace, None), 0);
-        Pace::round(&pace, Duration::ZERO, 1_000_000_001, target);
-        assert_eq!(refused(&pace, Some(1)), 0, "it recovers at once");
-    }
-
-    #[test]
-    fn all_that_came_together_has_the_same_fate() {
-        let admission = Admission::new(Limits::default(), Arc::default());
-        let target = admission.limits().lag;
-        let pace: Arc<Pace> = Arc::default();
-        pace.round(Duration::from_millis(70), 1, target);
-        pace.round(Duration::from_millis(70), 1_000_000_000, target);
-        let watched = Watched::new(Arc::clone(&pace));
-        let is_refused = || {
-            let deadline = || Some(Duration::from_millis(50));
-            admission.ordinary(&pace, deadline, &watched).is_some()
-        };
-        let mut seen = [0, 0];
-        for _ in 0..100 {
-            watched.turn(target);
-            let first = is_refused();
-            assert!((0..50).all(|_| is_refused() == first));
-            // Whoever was refused once rests.
-            assert_eq!(watched.is_resting(), first || seen[1] > 0);
-            seen[usize::from(first)] += 1;
-        }
-        assert!(seen.iter().all(|times| *times > 40), "{seen:?}");
     }
 }

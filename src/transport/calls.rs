@@ -92,8 +92,6 @@ pub struct ThreadCounts {
     checks_handed: Count,
     /// Those whose caller went away before there was an answer.
     checks_left: Count,
-    /// Those that were refused for load.
-    checks_refused: Count,
     check_seconds: Histogram,
     /// What was decided at once.
     pub decisions: Decisions,
@@ -124,7 +122,6 @@ impl ThreadCounts {
             checks: Count::default(),
             checks_handed: Count::default(),
             checks_left: Count::default(),
-            checks_refused: Count::default(),
             check_seconds: Histogram::of(&TIMES),
             decisions: Decisions::default(),
             opened: Count::default(),
@@ -158,11 +155,6 @@ impl ThreadCounts {
             let took = world::ticks().saturating_sub(began);
             self.check_seconds.observe_as(took, MEASURED_OF);
         }
-    }
-
-    /// An ordinary check that came was refused for load.
-    pub fn refuse_check(&self) {
-        self.checks_refused.bump();
     }
 
     /// What came as an ordinary check goes on as any other call, which is counted anew.
@@ -249,13 +241,11 @@ pub enum Ended {
     Stalled,
     /// Nothing was asked on it for long.
     Idle,
-    /// It was told to come back later, and asked on and on nevertheless.
-    Flooded,
 }
 
 impl Ended {
     /// All causes.
-    pub const ALL: [Self; 4] = [Self::Handshake, Self::Stalled, Self::Idle, Self::Flooded];
+    pub const ALL: [Self; 3] = [Self::Handshake, Self::Stalled, Self::Idle];
 
     /// What metrics call it.
     pub fn name(self) -> &'static str {
@@ -263,7 +253,6 @@ impl Ended {
             Self::Handshake => "handshake",
             Self::Stalled => "stalled",
             Self::Idle => "idle",
-            Self::Flooded => "flooded",
         }
     }
 }
@@ -441,10 +430,9 @@ impl Calls {
                 }
                 if Place(place) == checks {
                     let decided = thread.decisions.of(Deciding::One);
-                    let [ok, cancelled, _, _, _, _, _, _, refused, ..] = &mut tally.codes;
+                    let [ok, cancelled, ..] = &mut tally.codes;
                     *ok += decided.allowed.get() + decided.denied.get();
                     *cancelled += thread.checks_left.get();
-                    *refused += thread.checks_refused.get();
                     tally.seconds.merge(thread.check_seconds.read());
                     let handed = thread.checks_handed.get();
                     tally.started += thread.checks.get().saturating_sub(handed);
@@ -475,8 +463,6 @@ mod tests {
                     here.end_check(here.begin_check(), true);
                     here.end_check(here.begin_check(), false);
                     here.begin_check();
-                    here.refuse_check();
-                    here.begin_check();
                     here.leave_check();
                     here.begin_check();
                     here.hand_over_check();
@@ -498,9 +484,8 @@ mod tests {
             found.map(|(_, tally)| tally).expect("called")
         };
         let checks = of("IsAuthorized");
-        assert_eq!(checks.started, 15);
+        assert_eq!(checks.started, 12);
         assert_eq!(checks.codes[Code::Cancelled as usize], 3);
-        assert_eq!(checks.codes[Code::ResourceExhausted as usize], 3);
         assert_eq!(checks.codes[Code::Ok as usize], 6);
         assert_eq!(checks.codes[Code::NotFound as usize], 3);
         let members = of("GetMember");

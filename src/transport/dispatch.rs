@@ -214,11 +214,40 @@ impl Connection {
             call = call.traced(request.headers());
         }
         let response = match self.refusal(&request) {
-            Some(refused) if matches!(asked, Asked::Batch) => read_off(request, refused).await,
+            Some(refused) if matches!(asked, Asked::Batch) => self.read_off(request, refused).await,
             Some(refused) => refused,
             None => self.check_somehow(request, asked).await,
         };
         call.follow(response, &self.watched)
+    }
+
+    /// The refusal, once the request was read as far as it is worth it. A batch that is on its
+    /// way can't be stopped; and if it is not read, each further frame of it is answered with
+    /// an error of its own, of which a connection bears only so many.
+    async fn read_off(
+        &self,
+        request: Request<Incoming>,
+        refused: Response<Answer>,
+    ) -> Response<Answer> {
+        let deadline = deadline(request.headers());
+        let patience = deadline.map_or(READ_OFF, |deadline| READ_OFF.min(deadline / 2));
+        let mut body = request.into_body();
+        let read = async {
+            let mut left = MAX_REQUEST_BYTES;
+            while let Some(Ok(frame)) =
+                poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await
+            {
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                self.watched.batch(bytes);
+                match left.checked_sub(bytes) {
+                    Some(less) => left = less,
+                    None => return,
+                }
+            }
+        };
+        // Whatever has not come by then is refused unread.
+        let _ = tokio::time::timeout(patience, read).await;
+        refused
     }
 
     /// Answers checks of any kind.
@@ -236,17 +265,25 @@ impl Connection {
             (Asked::Batch, Some(known)) => {
                 let application = Arc::clone(&self.parts.application);
                 let elsewhere = self.parts.elsewhere.clone();
-                let counts = self.counting();
+                let (counts, watched) = (self.counting(), Arc::clone(&self.watched));
                 let deadline = deadline(request.headers());
                 let admission = &self.parts.admission;
                 let admitted = admission.batch(&self.managed, &self.lane, deadline);
                 let (_admitted, expected) = match admitted {
                     Ok(admitted) => admitted,
-                    Err(refused) => return read_off(request, *refused).await,
+                    Err(refused) => return self.read_off(request, *refused).await,
                 };
                 let request = request.map(|body| Patient::new(body, stall, false));
                 in_time(request, |request| {
-                    batch::answer(application, elsewhere, known, counts, expected, request)
+                    batch::answer(
+                        application,
+                        elsewhere,
+                        known,
+                        counts,
+                        expected,
+                        watched,
+                        request,
+                    )
                 })
                 .await
             }
@@ -371,29 +408,6 @@ impl Connection {
         let answer = Box::pin(parts.elsewhere.answer(request, admitted));
         by(deadline, answer).await
     }
-}
-
-/// The refusal, once the request was read as far as it is worth it. A batch that is on its
-/// way can't be stopped; and if it is not read, each further frame of it is answered with
-/// an error of its own, of which a connection bears only so many.
-async fn read_off(request: Request<Incoming>, refused: Response<Answer>) -> Response<Answer> {
-    let deadline = deadline(request.headers());
-    let patience = deadline.map_or(READ_OFF, |deadline| READ_OFF.min(deadline / 2));
-    let mut body = request.into_body();
-    let read = async {
-        let mut left = MAX_REQUEST_BYTES;
-        while let Some(Ok(frame)) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await
-        {
-            let bytes = frame.data_ref().map_or(0, Bytes::len);
-            match left.checked_sub(bytes) {
-                Some(less) => left = less,
-                None => return,
-            }
-        }
-    };
-    // Whatever has not come by then is refused unread.
-    let _ = tokio::time::timeout(patience, read).await;
-    refused
 }
 
 /// Answers within the time that the client gave.

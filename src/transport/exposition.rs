@@ -256,7 +256,7 @@ impl Page<'_> {
         )?;
         self.counters(
             "roster_connections_closed",
-            "Connections ended by a limit of time or load",
+            "Connections ended by a limit of time",
             "cause",
             Ended::ALL.map(|why| (why.name(), calls.ended_for(why))),
         )

@@ -234,6 +234,12 @@ impl Body for Followed {
     }
 }
 
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.watched.answered();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

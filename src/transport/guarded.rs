@@ -10,27 +10,23 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
 
+use super::allowance::Allowance;
 use super::calls::Ended;
 use super::limits::{Limits, MAX_STREAMS, MAX_WAITING_BYTES, PREFACE_BYTES};
-use super::pace::{Pace, spread};
+use super::pace::Pace;
 use super::waiting::Waiting;
 use crate::measure::Count;
 use crate::world;
 
-/// For how long a connection is not read, about, that was told to come back later.
-pub const REST: Duration = Duration::from_secs(1);
-/// How often it is looked whether that is still necessary, and how short rounds are when
-/// it isn't.
-const LOOK: Duration = Duration::from_millis(50);
-const AT_LEISURE: Duration = Duration::from_millis(10);
-/// What part of those that rest goes on then at each look.
-const AT_A_LOOK: f64 = 0.2;
 /// How many bytes are read at a time, or a little more: what they ask is held until it is
-/// answered. After a rest it is twice as much, which shows whether more was asked than may
-/// be.
+/// answered.
 const AT_ONCE: u64 = 8 * 1_024;
+
+/// How many requests tell what each of them costs.
+const WEIGHED_OF: u64 = 16;
+/// How many bytes of a batch cost as much as a check.
+const BYTES_OF_CHECK: u64 = 800;
 
 /// What is known of a connection. Written by the thread that serves it.
 #[derive(Debug, Default)]
@@ -49,25 +45,18 @@ pub struct Watched {
     blocked_since: Count,
     /// Requests that came.
     requests: Count,
+    /// The bytes of batches that came with the last of them, and how many checks more each
+    /// request costs for that.
+    batches: Count,
+    weight: Count,
     /// Answers that are made piece by piece.
     answers: Mutex<Vec<Weak<Taken>>>,
+    /// How many they are.
+    answering: Count,
     /// Requests whose message is still to come.
     pub waiting: Waiting,
-    /// Its turns, and how many bytes came since it was to read on.
-    turns: Count,
+    /// How many bytes came since it was to read on.
     at_once: Count,
-    /// In which of them it was drawn, and what, as bits.
-    drawn_in: Count,
-    drawn: Count,
-    /// Until when nothing more is read, in ticks; 0 if it is.
-    rests_until: Count,
-    /// How many requests had come at the end of a rest, and one more; 0 once all was read
-    /// that came meanwhile.
-    catches_up: Count,
-    /// 1 if so many came in a rest that this was given up.
-    flooded: Count,
-    /// Answers that are being made.
-    under_way: Count,
 }
 
 /// Since when a piece of an answer waits to be taken, in ticks; 0 while none does.
@@ -99,13 +88,22 @@ impl Watched {
     #[inline]
     pub fn request(&self) {
         self.requests.bump();
+        if self.requests.get().is_multiple_of(WEIGHED_OF) {
+            self.weight
+                .set(self.batches.get() / (WEIGHED_OF * BYTES_OF_CHECK));
+            self.batches.set(0);
+        }
+    }
+
+    /// A batch came, of so many bytes.
+    pub fn batch(&self, bytes: usize) {
+        self.batches.bump_by(bytes as u64);
     }
 
     /// It has its turn to read, and to answer what that brings. Rounds should take no
     /// longer than that.
     pub fn turn(&self, lag: Duration) {
         self.pace.turn(lag);
-        self.turns.bump();
         self.read_on();
     }
 
@@ -116,62 +114,17 @@ impl Watched {
 
     /// Nothing more is read until it is to read on, or has its turn again.
     pub fn read_no_more(&self) {
-        self.at_once.set(2 * AT_ONCE);
+        self.at_once.set(AT_ONCE);
     }
 
     /// Whether as much was read as may be.
     pub fn is_read_enough(&self) -> bool {
-        let most = match self.catches_up.get() {
-            0 => AT_ONCE,
-            _ => 2 * AT_ONCE,
-        };
-        self.at_once.get() >= most
+        self.at_once.get() >= AT_ONCE
     }
 
-    /// A number from 0 up to 1, the same for all that is read in a turn.
-    pub fn draw(&self) -> f64 {
-        let turns = self.turns.get();
-        if self.drawn_in.get() != turns {
-            self.drawn_in.set(turns);
-            self.drawn.set(self.pace.draw().to_bits());
-        }
-        f64::from_bits(self.drawn.get())
-    }
-
-    /// Nothing more is read for a while, as the client was told to come back later; not so
-    /// while something else is under way, which may need what comes.
-    pub fn rest(&self) {
-        if self.under_way.get() > 0 {
-            return;
-        }
-        // Not all at the same time.
-        let now = world::ticks();
-        let rest = REST.mul_f64(0.5 + spread(now));
-        let rest = u64::try_from(rest.as_nanos()).unwrap_or(u64::MAX);
-        self.rests_until.set(now.saturating_add(rest));
-    }
-
-    /// Whether nothing is read for a while.
-    pub fn is_resting(&self) -> bool {
-        self.rests_until.get() != 0
-    }
-
-    /// Whether more requests came in a rest than its client may have open: some of them were
-    /// given up there, and so it asks on and on although nobody can answer in time.
-    fn is_asking_on(&self) -> bool {
-        let before = self.catches_up.get();
-        let came = (self.requests.get() + 1).saturating_sub(before);
-        before != 0 && came > u64::from(MAX_STREAMS) && self.under_way.get() == 0
-    }
-
-    /// Whether it was given up since more was asked in a rest than may be.
-    pub fn is_flooded(&self) -> bool {
-        self.flooded.get() != 0
-    }
-
-    /// So many answers are being made, which may need what is still to be read.
-    pub fn under_way(&self, count: usize) {
-        self.under_way.set(count as u64);
+    /// How many requests may be open on it now.
+    fn open(&self) -> u32 {
+        self.pace.open(1 + self.weight.get())
     }
 
     /// Bytes of an answer were made, and are to go.
@@ -206,6 +159,7 @@ impl Watched {
 
     /// Has an answer watched.
     pub fn answer(&self) -> Arc<Taken> {
+        self.answering.bump();
         let taken = Arc::new(Taken::default());
         taken.ready();
         let mut answers = self.answers();
@@ -215,6 +169,12 @@ impl Watched {
         }
         answers.push(Arc::downgrade(&taken));
         taken
+    }
+
+    /// An answer that was watched is over.
+    pub fn answered(&self) {
+        let answering = self.answering.get().saturating_sub(1);
+        self.answering.set(answering);
     }
 
     fn answers(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Taken>>> {
@@ -277,8 +237,7 @@ fn has_passed(since: u64, now: u64, limit: Duration) -> bool {
 pub struct Guarded<S> {
     inner: S,
     watched: Arc<Watched>,
-    /// Until it is looked again whether to read on.
-    rest: Option<Pin<Box<Sleep>>>,
+    allowance: Allowance,
 }
 
 impl<S> Guarded<S> {
@@ -287,33 +246,7 @@ impl<S> Guarded<S> {
         Self {
             inner,
             watched,
-            rest: None,
-        }
-    }
-
-    /// Waits while nothing is to be read.
-    #[cold]
-    fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let until = &self.watched.rests_until;
-        loop {
-            // Where there is nothing to do, nobody needs to wait.
-            let pace = &self.watched.pace;
-            let is_at_leisure = pace.sustained() < AT_LEISURE;
-            let now = world::ticks();
-            let may_go_on = is_at_leisure && spread(now) < AT_A_LOOK;
-            if may_go_on || now >= until.get() {
-                until.set(0);
-                let requests = self.watched.requests.get();
-                let is_late = u64::from(!is_at_leisure);
-                self.watched.catches_up.set(is_late * (requests + 1));
-                self.rest = None;
-                return Poll::Ready(());
-            }
-            let rest = self
-                .rest
-                .get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK)));
-            ready!(rest.as_mut().poll(context));
-            self.rest = None;
+            allowance: Allowance::new(MAX_STREAMS),
         }
     }
 
@@ -340,13 +273,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.watched.is_asking_on() {
-            this.watched.flooded.set(1);
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-        }
-        if this.watched.is_resting() {
-            ready!(this.poll_rest(context));
-        }
         if this.watched.is_read_enough() {
             context.waker().wake_by_ref();
             return Poll::Pending;
@@ -354,12 +280,40 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.inner).poll_read(context, buffer);
         let came = buffer.filled().len().saturating_sub(before);
-        if read.is_pending() && this.watched.catches_up.get() != 0 {
-            this.watched.catches_up.set(0);
-        }
+        let bytes = buffer.filled_mut().get_mut(before..).unwrap_or_default();
+        this.allowance.sift(bytes);
         this.watched.read.bump_by(came as u64);
         this.watched.at_once.bump_by(came as u64);
         read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Guarded<S> {
+    /// Says the first thing that hyper says; how many bytes of it that was.
+    #[inline]
+    fn poll_begin(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> io::Result<Option<usize>> {
+        let taken = self.allowance.begin(self.watched.open(), bytes);
+        if taken.is_some()
+            && let Poll::Ready(said) = self.poll_say(context)
+        {
+            said?;
+        }
+        Ok(taken)
+    }
+
+    /// Writes what is said beside hyper.
+    #[cold]
+    fn poll_say(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.allowance.unwritten().is_empty() {
+            let unwritten = self.allowance.unwritten();
+            let written = Pin::new(&mut self.inner).poll_write(context, unwritten);
+            self.note(&written);
+            match ready!(written)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.allowance.wrote(written),
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -369,6 +323,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if let Some(taken) = self.poll_begin(context, bytes)? {
+            return Poll::Ready(Ok(taken));
+        }
+        if !self.allowance.unwritten().is_empty() {
+            ready!(self.poll_say(context))?;
+        }
         let written = Pin::new(&mut self.inner).poll_write(context, bytes);
         self.note(&written);
         written
@@ -379,6 +339,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let first = parts.iter().find(|part| !part.is_empty());
+        if let Some(taken) = first.map_or(Ok(None), |part| self.poll_begin(context, part))? {
+            return Poll::Ready(Ok(taken));
+        }
+        if !self.allowance.unwritten().is_empty() {
+            ready!(self.poll_say(context))?;
+        }
         let written = Pin::new(&mut self.inner).poll_write_vectored(context, parts);
         self.note(&written);
         written
@@ -389,6 +356,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Whoever flushes has written whole frames.
+        let this = &mut *self;
+        let open = this.watched.open();
+        this.allowance.say(open, this.watched.answering.get());
+        if !self.allowance.unwritten().is_empty() {
+            ready!(self.poll_say(context))?;
+        }
         Pin::new(&mut self.inner).poll_flush(context)
     }
 
@@ -440,64 +414,6 @@ mod tests {
         connection.watched.read_no_more();
         client.write_all(&[0; 10]).await.expect("room");
         assert_eq!(read(&mut connection).expect("nothing"), 0);
-    }
-
-    #[tokio::test]
-    async fn whoever_was_told_to_come_back_later_is_not_read_until_then() {
-        let (mut connection, mut client) = connected(Duration::from_secs(1));
-        client.write_all(&[0; 10]).await.expect("room");
-        connection.watched.rest();
-        assert_eq!(read(&mut connection).expect("nothing"), 0);
-        // It is over.
-        connection.rest = None;
-        connection.watched.rests_until.set(1);
-        assert_eq!(read(&mut connection).expect("bytes"), 10);
-    }
-
-    #[tokio::test]
-    async fn nobody_rests_for_long_on_a_thread_that_has_nothing_to_do() {
-        let (mut connection, mut client) = connected(Duration::ZERO);
-        client.write_all(&[0; 10]).await.expect("room");
-        connection.watched.rests_until.set(u64::MAX);
-        let mut buffer = [0; 10];
-        connection.read_exact(&mut buffer).await.expect("bytes");
-    }
-
-    #[tokio::test]
-    async fn whoever_asks_more_in_a_rest_than_may_be_open_is_ended() {
-        let most = u64::from(MAX_STREAMS);
-        // One long request is no flood, nor is what others need that are under way.
-        for (requests, under_way, is_flood) in [
-            (1, 0, false),
-            (most, 0, false),
-            (most + 1, 1, false),
-            (most + 1, 0, true),
-        ] {
-            let (mut connection, mut client) = connected(Duration::from_secs(1));
-            connection.watched.requests.set(1_000);
-            connection.watched.rest();
-            let bytes = usize::try_from(4 * AT_ONCE).expect("it is little");
-            client.write_all(&vec![0; bytes]).await.expect("room");
-            connection.watched.rests_until.set(1);
-            assert!(read(&mut connection).expect("bytes") > 0);
-            connection.watched.requests.set(1_000 + requests);
-            connection.watched.under_way(under_way);
-            connection.watched.turn(Duration::MAX);
-            // Also if it was told to come back later once more.
-            connection.watched.rest();
-            let read = read(&mut connection);
-            assert_eq!(read.is_err(), is_flood, "{requests} {under_way}");
-            assert_eq!(connection.watched.is_flooded(), is_flood);
-        }
-    }
-
-    #[tokio::test]
-    async fn whoever_has_something_else_under_way_is_read_on() {
-        let (mut connection, mut client) = connected(Duration::from_secs(1));
-        connection.watched.under_way(1);
-        connection.watched.rest();
-        client.write_all(&[0; 10]).await.expect("room");
-        assert_eq!(read(&mut connection).expect("bytes"), 10);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 pub mod about;
 pub mod access;
 pub mod admission;
+pub mod allowance;
 pub mod audit_service;
 pub mod authorization_service;
 mod backups;

@@ -96,7 +96,6 @@ impl<C: Future> Future for OneTask<C> {
             let is_over = begun >= MANY;
             this.answers.go_on(turn);
             begun += this.answers.begin(&this.begun, turn);
-            this.watched.under_way(this.answers.count());
             if is_over || !turn.is_due.load(Ordering::SeqCst) {
                 break;
             }
@@ -137,11 +136,6 @@ fn poll(answer: &mut Answer, context: &mut Context<'_>) -> Poll<()> {
 }
 
 impl Answers {
-    /// How many there are.
-    fn count(&self) -> usize {
-        self.places.len() - self.free.len()
-    }
-
     /// Polls those that were woken.
     fn go_on(&mut self, turn: &Turn) {
         mem::swap(&mut self.woken, &mut *lock(&turn.woken));
@@ -433,7 +427,8 @@ mod tests {
         let mut tried = Tried::new(vec![vec![panics, counted(&made)]]);
         tried.poll();
         assert_eq!(made.load(Ordering::SeqCst), 1);
-        assert_eq!(tried.one.answers.count(), 0);
+        let answers = &tried.one.answers;
+        assert_eq!(answers.places.len(), answers.free.len());
     }
 
     #[test]
@@ -463,9 +458,6 @@ mod tests {
         let mut tried = Tried::new(vec![vec![answer]]);
         tried.poll();
         assert!(!sender.is_closed());
-        // What comes may be for it.
-        tried.one.watched.rest();
-        assert!(!tried.one.watched.is_resting());
         drop(tried);
         assert!(sender.is_closed());
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::limits::MAX_STREAMS;
 use crate::measure::Count;
 use crate::world;
 
@@ -30,8 +31,22 @@ const TIMERS: Duration = Duration::from_millis(2);
 /// After how many turns of connections a clock is looked at.
 const TURNS: u64 = 16;
 
+/// How many checks may be open on a thread at a time, where it is as fast as was
+/// measured: they take some 50 ms.
+const MOST_OPEN: u64 = 12_500;
+/// How many may always be open on a connection.
+const LEAST_OPEN: u64 = 3;
+/// What part of the time that a round should take at most is for what may be open.
+const IN_TIME: f64 = 0.5;
+/// Where rounds take less than that time by such a factor, more may be open, by such a
+/// factor.
+const AT_LEISURE: f64 = 1.5;
+const MORE: f64 = 1.4;
+/// How often that changes at most.
+const ADJUSTED_EVERY: Duration = Duration::from_millis(200);
+
 /// Rounds that are shorter are in time for everybody.
-pub const NOTICED: Duration = Duration::from_millis(2);
+const NOTICED: Duration = Duration::from_millis(2);
 
 /// How well a thread keeps up; written there, read anywhere.
 #[derive(Debug, Default)]
@@ -50,14 +65,19 @@ pub struct Pace {
     /// When the while began that lasts, in ticks, or 0, and its shortest round so far.
     began: Count,
     shortest: Count,
+    /// The connections of the thread.
+    connections: Count,
+    /// How many checks may be open on each; on all together, how many fewer than at most,
+    /// and when that changed last, in ticks.
+    share: Count,
+    held_back: Count,
+    adjusted: Count,
     /// 1 while the thread is overloaded.
     overloaded: Count,
     /// When an overload was told of last, in ticks; 0 if never.
     told: Count,
     /// What was asked on the thread.
     asked: Count,
-    /// How many numbers were drawn.
-    drawn: Count,
 }
 
 thread_local! {
@@ -81,13 +101,6 @@ impl Pace {
         self.asked.bump();
     }
 
-    /// A number from 0 up to 1, another one each time, and as often in one half as in the
-    /// other.
-    pub fn draw(&self) -> f64 {
-        self.drawn.bump();
-        spread(self.drawn.get())
-    }
-
     /// How late what is ready gets its turn.
     pub fn lag(&self) -> Duration {
         Duration::from_nanos(self.lag.get())
@@ -103,6 +116,73 @@ impl Pace {
     #[inline]
     pub fn is_overloaded(&self) -> bool {
         self.overloaded.get() != 0
+    }
+
+    /// A connection came to the thread.
+    pub fn joined(&self) {
+        self.connections.bump();
+        self.share();
+    }
+
+    /// One left it.
+    pub fn left(&self) {
+        let connections = self.connections.get().saturating_sub(1);
+        self.connections.set(connections);
+        self.share();
+    }
+
+    /// How many requests may be open on each connection, so that all that is asked on the
+    /// thread at a time is answered in time; where each of them costs as much as so many
+    /// checks.
+    #[inline]
+    pub fn open(&self, weight: u64) -> u32 {
+        const MOST: u64 = MAX_STREAMS as u64;
+        let open = self.share.get() / weight.max(1);
+        open.clamp(LEAST_OPEN, MOST) as u32
+    }
+
+    /// How many checks may be open on the thread.
+    fn in_all(&self) -> u64 {
+        MOST_OPEN.saturating_sub(self.held_back.get())
+    }
+
+    /// Shares that out among the connections.
+    fn share(&self) {
+        self.share
+            .set(self.in_all() / self.connections.get().max(1));
+    }
+
+    /// Makes that fewer, or more, as late as rounds are.
+    fn adjust(&self, now: u64, target: Duration) {
+        let sustained = self.sustained();
+        // What was asked before is still to be answered, in the rounds of now.
+        let pause = nanos(ADJUSTED_EVERY.max(sustained * 2));
+        if now.saturating_sub(self.adjusted.get()) < pause {
+            return;
+        }
+        let in_time = target.mul_f64(IN_TIME).div_duration_f64(sustained);
+        let before = self.in_all();
+        let in_all = if in_time < 1.0 {
+            (before as f64 * in_time) as u64
+        } else if in_time > AT_LEISURE {
+            (before as f64 * MORE).ceil() as u64
+        } else {
+            before
+        };
+        // No fewer than each may have anyway.
+        let least = (self.connections.get() * LEAST_OPEN).clamp(1, MOST_OPEN);
+        let in_all = in_all.clamp(least, MOST_OPEN);
+        if in_all != before {
+            self.held_back.set(MOST_OPEN - in_all);
+            self.adjusted.set(now);
+            self.share();
+            tracing::debug!(
+                in_all,
+                each = self.share.get(),
+                ?sustained,
+                "how many checks may be open at a time"
+            );
+        }
     }
 
     /// Takes in how long a round took that ended at `now`, in ticks.
@@ -160,6 +240,7 @@ impl Pace {
 
     /// Whether it is overloaded.
     fn judge(&self, now: u64, target: Duration) {
+        self.adjust(now, target);
         let was_overloaded = self.is_overloaded();
         if self.sustained.get() <= nanos(target) {
             if was_overloaded {
@@ -203,13 +284,6 @@ impl Pace {
             self.round(Duration::from_nanos(took), ended, target);
         }
     }
-}
-
-/// A number from 0 up to 1, far from that of the next number.
-pub fn spread(number: u64) -> f64 {
-    /// 2^64 divided by the golden ratio.
-    const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
-    (number.wrapping_mul(STEP) >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 fn nanos(time: Duration) -> u64 {
@@ -290,6 +364,57 @@ mod tests {
         assert!(!pace.is_overloaded());
     }
 
+    #[test]
+    fn what_may_be_open_is_shared_out_among_connections() {
+        let pace = Pace::default();
+        for (connections, open) in [(1, 100), (125, 100), (126, 99), (1_000, 12), (8_000, 3)] {
+            while pace.connections.get() < connections {
+                pace.joined();
+            }
+            assert_eq!(pace.open(1), open, "{connections}");
+        }
+        while pace.connections.get() > 250 {
+            pace.left();
+        }
+        assert_eq!(
+            [1, 2, 10, 1_000].map(|weight| pace.open(weight)),
+            [50, 25, 5, 3]
+        );
+    }
+
+    #[test]
+    fn fewer_may_be_open_while_rounds_are_late_and_soon_as_many_as_before() {
+        let (pace, target) = (Pace::default(), Duration::from_millis(100));
+        (0..125).for_each(|_| pace.joined());
+        let mut now = 1_000_000_000;
+        let mut rounds = |took: u64, for_long: u64| {
+            let until = now + for_long * 1_000_000;
+            while now < until {
+                now += took * 1_000_000;
+                pace.round(Duration::from_millis(took), now, target);
+            }
+            pace.open(1)
+        };
+        assert_eq!(rounds(5, 1_000), 100);
+        assert_eq!(rounds(40, 10_000), 100, "it is late, and in time for most");
+        // By as much as it is late, and not again before that may have helped.
+        let mut changes = vec![(100, 0)];
+        for round in 0..14 {
+            let open = rounds(80, 80);
+            if changes.last().is_some_and(|last| last.0 != open) {
+                changes.push((open, round));
+            }
+        }
+        let all = [(100, 0), (62, 3), (39, 6), (24, 9), (15, 12)];
+        assert_eq!(changes, all);
+        assert_eq!(rounds(40, 10_000), 15, "it is neither late nor at leisure");
+        assert!(rounds(10, 400) < 50);
+        assert_eq!(rounds(10, 2_000), 100);
+        assert_eq!(rounds(400, 400), 12);
+        assert_eq!(rounds(400, 400), 12);
+        assert_eq!(rounds(10_000, 100_000), 3, "nobody is held back altogether");
+    }
+
     #[tokio::test]
     async fn many_turns_of_connections_show_a_round_that_takes_long() {
         let pace = Pace::default();
@@ -299,17 +424,6 @@ mod tests {
             pace.turn(Duration::MAX);
             turns += 1;
             assert!(turns <= TURNS, "a clock is looked at");
-        }
-    }
-
-    #[tokio::test]
-    async fn numbers_are_drawn_evenly() {
-        let pace = Pace::default();
-        let mut drawn: Vec<f64> = (0..1_000).map(|_| pace.draw()).collect();
-        drawn.sort_by(f64::total_cmp);
-        for (place, drawn) in drawn.iter().enumerate() {
-            let due = place as f64 / 1_000.0;
-            assert!((drawn - due).abs() < 0.005, "{drawn} at {place}");
         }
     }
 }

@@ -210,7 +210,8 @@ impl<H: Handler> Worker<H> {
                 given = taken.recv() => {
                     let Some(given) = given else { return };
                     let handler = self.handler.clone();
-                    let counted = Counted(Arc::clone(&self.connections));
+                    let counted =
+                        Counted::new(Arc::clone(&self.connections), Arc::clone(&self.pace));
                     let phase = self.phase.clone();
                     let (limits, calls) = (self.limits, Arc::clone(&self.calls));
                     serving.spawn(async move {
@@ -233,11 +234,23 @@ impl<H: Handler> Worker<H> {
 }
 
 /// A connection among those of its thread.
-struct Counted(Arc<AtomicUsize>);
+struct Counted {
+    connections: Arc<AtomicUsize>,
+    pace: Arc<Pace>,
+}
+
+impl Counted {
+    /// One that was given to the thread, and counted there.
+    fn new(connections: Arc<AtomicUsize>, pace: Arc<Pace>) -> Self {
+        pace.joined();
+        Self { connections, pace }
+    }
+}
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+        self.pace.left();
     }
 }
 
@@ -269,7 +282,6 @@ async fn serve_connection<H: Handler>(
     });
     let begun = Begun::default();
     let connection = builder(begun.clone()).serve_connection(TokioIo::new(stream), service);
-    let flooding = Arc::clone(&watched);
     let mut connection = OneTask::new(connection, begun, Arc::clone(&watched), limits.lag);
     // On a task of its own, so that no clock is looked at whenever bytes come.
     let (tell, mut told) = oneshot::channel();
@@ -297,9 +309,6 @@ async fn serve_connection<H: Handler>(
             }
         }
     };
-    if flooding.is_flooded() {
-        return Some(Ended::Flooded);
-    }
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection broke off");
     }

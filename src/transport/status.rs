@@ -23,7 +23,7 @@ use crate::store::CommitError;
 const DOMAIN: &str = "roster";
 const PREFIX: &str = "ERROR_REASON_";
 /// What a client waits before it sends again what was refused for load.
-pub const RETRY_DELAY: Duration = Duration::from_millis(100);
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// The longest message, in bytes. Message and details travel as headers, of which
 /// common clients take 8 to 16 KiB and drop the connection over more.
@@ -164,11 +164,10 @@ pub fn too_slow() -> Status {
     Status::deadline_exceeded("the rest of the request did not come in time")
 }
 
-/// The answer to a call that is refused because more is asked than can be answered, and
-/// when to ask again.
-pub fn overloaded(what: &str, delay: Duration) -> Status {
+/// The answer to a call that is refused because more is asked than can be answered.
+pub fn overloaded(what: &str) -> Status {
     let mut details = details(ErrorReason::Overloaded);
-    details.set_retry_info(Some(delay));
+    details.set_retry_info(Some(RETRY_DELAY));
     with_details(Code::ResourceExhausted, what, details)
 }
 

@@ -76,11 +76,6 @@ impl Future for Answering {
         match ordinary.receiving.poll(request.body_mut(), context) {
             Poll::Ready(Some(message)) => {
                 let connection = &this.connection;
-                // Only once it was read: HTTP/2 makes an error of what comes after its answer.
-                if let Some(refused) = connection.refused(request) {
-                    ordinary.is_over = true;
-                    return Poll::Ready(refused);
-                }
                 if ordinary.ticket.is_some() {
                     if ordinary.is_due() {
                         return this.refuse(status::too_late());
@@ -239,16 +234,6 @@ impl Connection {
             due: None,
             is_over: false,
         })
-    }
-
-    /// The answer to an ordinary check that can't be in time, which counts as refused.
-    #[inline]
-    fn refused(&self, request: &Request<Incoming>) -> Option<Response<Answer>> {
-        let admission = &self.parts.admission;
-        let deadline = || deadline(request.headers());
-        let refused = admission.ordinary(&self.counts.pace, deadline, &self.watched)?;
-        self.counts.refuse_check();
-        Some(refused)
     }
 
     #[inline]

@@ -27,10 +27,10 @@ use crate::transport::authorization_service::{answer_batch, note_batch, refused}
 use crate::transport::caller::Known;
 use crate::transport::calls::{Counting, Deciding, Shed};
 use crate::transport::elsewhere::Elsewhere;
-use crate::transport::from_proto;
+use crate::transport::guarded::Watched;
 use crate::transport::lane::{Expected, Turn};
 use crate::transport::limits::MAX_REQUEST_BYTES;
-use crate::transport::status::{self, RETRY_DELAY};
+use crate::transport::{from_proto, status};
 
 /// After how many questions a batch looks whether others should have their turn.
 const LOOK_UP_AFTER: usize = 32;
@@ -48,6 +48,7 @@ pub async fn answer<B>(
     known: Known,
     counts: Counting,
     expected: Expected,
+    watched: Arc<Watched>,
     request: Request<B>,
 ) -> Response<tonic::body::Body>
 where
@@ -59,6 +60,7 @@ where
         let (application, elsewhere) = (Arc::clone(&application), elsewhere.clone());
         let bounds = known.permit().bounds.clone();
         let (counts, expected) = (counts.clone(), expected.take());
+        watched.batch(request.get_ref().len());
         async move {
             let patience = from_proto::patience(request.metadata());
             let message = request.into_inner();
@@ -71,7 +73,7 @@ where
             };
             let decided = decided.map_err(|TooLate| {
                 counts.calls.shed(Shed::Batches);
-                status::overloaded(OVERLOADED, RETRY_DELAY)
+                status::overloaded(OVERLOADED)
             });
             match decided? {
                 Some((written, tally)) => {
