@@ -12,6 +12,7 @@
     reason = "a test that fails should stop where it fails"
 )]
 
+mod allowance;
 mod callers;
 #[path = "../suite/harness.rs"]
 #[expect(

@@ -1,0 +1,282 @@
+//! How many requests a client may have open on its connection, as HTTP/2 tells it: few at
+//! first, then the connection's share of what its thread answers in time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message as _;
+use roster::proto::v1;
+use roster::store::memory::MemoryStore;
+use roster::transport::limits::Limits;
+use roster::transport::server::Manner;
+
+use crate::harness::{Daemon, Setup, question};
+use crate::wire::{Frame, Wire, frame, message};
+
+const CHECK: &str = "/roster.v1.AuthorizationService/IsAuthorized";
+const BATCH: &str = "/roster.v1.AuthorizationService/BatchIsAuthorized";
+const STREAM: &str = "/roster.v1.AuthorizationService/StreamIsAuthorized";
+const DATA: u8 = 0;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const ACKNOWLEDGED: u8 = 1;
+const MAX_CONCURRENT_STREAMS: [u8; 2] = [0, 3];
+
+/// A daemon with one thread, whose rounds should take no longer than `lag`.
+async fn start(lag: Duration) -> Daemon {
+    let limits = Limits {
+        lag,
+        ..Limits::default()
+    };
+    let setup = Setup {
+        manner: Manner {
+            limits,
+            threads: 1,
+            ..Setup::default().manner
+        },
+        budget: usize::MAX,
+        ..Setup::default()
+    };
+    let daemon = Daemon::start_as(setup, Arc::new(MemoryStore::new())).await;
+    daemon.found("acme", "hypervisor-io").await;
+    daemon
+}
+
+/// Where it is never late.
+async fn in_time() -> Daemon {
+    start(Duration::from_secs(3_600)).await
+}
+
+/// Where it always is.
+async fn late() -> Daemon {
+    start(Duration::ZERO).await
+}
+
+fn ask() -> v1::IsAuthorizedRequest {
+    question("acme", "owner", "InstancesView", "Instance", "vm-1")
+}
+
+fn check() -> Vec<u8> {
+    message(&ask().encode_to_vec())
+}
+
+/// How many may be open, if a frame tells that.
+fn open_in(frame: &Frame) -> Option<u32> {
+    let told = frame.kind == SETTINGS && frame.flags == 0;
+    let mut settings = frame.payload.chunks(6).filter(|_| told);
+    let setting = settings.find(|setting| setting.starts_with(&MAX_CONCURRENT_STREAMS))?;
+    let value = setting[2..].try_into().expect("four bytes");
+    Some(u32::from_be_bytes(value))
+}
+
+/// A client that remembers what it was told last.
+struct Client {
+    wire: Wire,
+    /// Its next request.
+    stream: u32,
+    open: u32,
+}
+
+impl Client {
+    async fn begin(daemon: &Daemon) -> Self {
+        Self {
+            wire: Wire::begin(daemon.address, 65_535).await,
+            stream: 1,
+            open: 0,
+        }
+    }
+
+    async fn next(&mut self) -> Frame {
+        let frame = self.wire.next().await.expect("it goes on");
+        assert_ne!(frame.kind, GOAWAY);
+        self.open = open_in(&frame).unwrap_or(self.open);
+        frame
+    }
+
+    /// What it is told next.
+    async fn told(&mut self) -> u32 {
+        loop {
+            if let Some(open) = open_in(&self.next().await) {
+                return open;
+            }
+        }
+    }
+
+    /// What it was told last, once the daemon has heard of it again.
+    async fn open(&mut self) -> u32 {
+        // What is told goes with the answer to the first, and what is told once that was
+        // read with the answer to the second.
+        for _ in 0..2 {
+            self.wire.send(&frame(PING, 0, 0, &[7; 8])).await;
+            loop {
+                let frame = self.next().await;
+                if frame.kind == PING && frame.flags == ACKNOWLEDGED {
+                    break;
+                }
+            }
+        }
+        self.open
+    }
+
+    /// Begins a request, and sends that of it.
+    async fn ask(&mut self, path: &str, bytes: &[u8], is_last: bool) -> u32 {
+        let stream = self.stream;
+        self.stream += 2;
+        self.wire.open(stream, path, &[]).await;
+        self.wire.body(stream, bytes, is_last).await;
+        stream
+    }
+
+    /// Whether there is a message in what the daemon says to a request to the end.
+    async fn answer(&mut self, stream: u32) -> bool {
+        let mut has_message = false;
+        loop {
+            let frame = self.next().await;
+            has_message |= frame.stream == stream && frame.kind == DATA;
+            if frame.stream == stream && frame.is_last() {
+                return has_message;
+            }
+        }
+    }
+
+    async fn is_answered(&mut self) {
+        let stream = self.ask(CHECK, &check(), true).await;
+        assert!(self.answer(stream).await, "it is answered");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_may_have_few_open_at_first_and_many_once_it_has_read_that() {
+    let daemon = in_time().await;
+    let mut client = Client::begin(&daemon).await;
+    assert_eq!(client.told().await, 16);
+    assert_eq!(client.told().await, 100);
+    client.is_answered().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_more_connections_there_are_the_fewer_each_may_have_open() {
+    let daemon = in_time().await;
+    let mut first = Client::begin(&daemon).await;
+    assert_eq!(first.open().await, 100);
+    let mut others = Vec::new();
+    for _ in 0..400 {
+        let mut client = Client::begin(&daemon).await;
+        // It is there.
+        assert_eq!(client.told().await, 16);
+        others.push(client);
+    }
+    // 12 500 in all, and clients of the test's own are among those that share them; what
+    // changes by a little is not told.
+    let shares = 29..=41;
+    let share = first.open().await;
+    assert!(shares.contains(&share), "{share}");
+    for client in &mut others {
+        let share = client.open().await;
+        assert!(shares.contains(&share), "{share}");
+    }
+    // What takes longer is no hindrance to as many others.
+    for _ in 0..20 {
+        let stream = first.ask(STREAM, &check(), false).await;
+        while {
+            let frame = first.next().await;
+            (frame.stream, frame.kind) != (stream, DATA)
+        } {}
+    }
+    let with_streams = first.open().await;
+    assert!(with_streams >= share + 10, "{with_streams} after {share}");
+    drop(others);
+    while first.open().await < 100 {
+        tokio::task::yield_now().await;
+    }
+    first.is_answered().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_thread_is_late_few_may_be_open_and_those_are_answered() {
+    let daemon = late().await;
+    let mut client = Client::begin(&daemon).await;
+    // It shows only after a while.
+    while client.open().await != 3 {
+        client.is_answered().await;
+    }
+    // Whoever comes now is told so at once.
+    let mut client = Client::begin(&daemon).await;
+    assert_eq!(client.told().await, 3);
+    client.is_answered().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_batches_may_have_fewer_open_while_it_does() {
+    let daemon = in_time().await;
+    let mut others = Vec::new();
+    for _ in 0..100 {
+        others.push(Client::begin(&daemon).await);
+    }
+    let mut client = Client::begin(&daemon).await;
+    assert_eq!(client.open().await, 100);
+    let batch = v1::BatchIsAuthorizedRequest {
+        requests: vec![ask(); 500],
+        ..Default::default()
+    };
+    let batch = message(&batch.encode_to_vec());
+    while client.open().await > 9 {
+        let stream = client.ask(BATCH, &batch, true).await;
+        assert!(client.answer(stream).await, "it is answered");
+    }
+    let other = others.last_mut().expect("there are some");
+    assert_eq!(other.open().await, 100);
+    while client.open().await < 100 {
+        client.is_answered().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_may_tell_settings_of_its_own_at_any_time() {
+    const OFTEN: usize = 100;
+    let daemon = in_time().await;
+    let mut client = Client::begin(&daemon).await;
+    // One is for what it told first.
+    let mut acknowledged = 0;
+    for round in 1..=3 {
+        // Whether or not it has read what it was told last.
+        let settings = frame(SETTINGS, 0, 0, &[]);
+        client.wire.send(&settings.repeat(OFTEN)).await;
+        while acknowledged < 1 + round * OFTEN {
+            let frame = client.next().await;
+            let is_word = frame.kind == SETTINGS && frame.flags == ACKNOWLEDGED;
+            acknowledged += usize::from(is_word);
+        }
+    }
+    assert_eq!(client.open().await, 100);
+    client.is_answered().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_read_what_it_was_not_told_is_ended() {
+    let daemon = in_time().await;
+    let mut client = Client::begin(&daemon).await;
+    assert_eq!(client.open().await, 100);
+    let word = frame(SETTINGS, ACKNOWLEDGED, 0, &[]);
+    client.wire.send(&word).await;
+    assert!(client.wire.closed().await, "and is told so");
+    Client::begin(&daemon).await.is_answered().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_refused_ends_no_connection_in_however_many_frames_it_comes() {
+    /// More than HTTP/2 bears that come for what is over.
+    const FRAMES: usize = 3_000;
+    let daemon = late().await;
+    let mut client = Client::begin(&daemon).await;
+    while client.open().await != 3 {
+        client.is_answered().await;
+    }
+    let stream = client.ask(BATCH, &[0, 0, 1, 0, 0], false).await;
+    let frames = frame(DATA, 0, stream, &[0]).repeat(FRAMES);
+    client.wire.send(&frames).await;
+    client.wire.body(stream, &[0], true).await;
+    assert!(!client.answer(stream).await, "it is refused");
+    client.is_answered().await;
+}
