@@ -23,6 +23,9 @@ const GOAWAY: u8 = 7;
 const ACKNOWLEDGED: u8 = 1;
 const MAX_CONCURRENT_STREAMS: [u8; 2] = [0, 3];
 
+/// For how long something may not happen until it is taken that it never does.
+const LONG: Duration = Duration::from_secs(60);
+
 /// A daemon with one thread, whose rounds should take no longer than `lag`.
 async fn start(lag: Duration) -> Daemon {
     let limits = Limits {
@@ -140,6 +143,18 @@ impl Client {
         }
     }
 
+    /// Asks until it may have as many open as that says.
+    async fn until_open(&mut self, may: impl Fn(u32) -> bool) {
+        let asking = async {
+            while !may(self.open().await) {
+                self.is_answered().await;
+            }
+        };
+        tokio::time::timeout(LONG, asking)
+            .await
+            .expect("it is told in the end");
+    }
+
     async fn is_answered(&mut self) {
         let stream = self.ask(CHECK, &check(), true).await;
         assert!(self.answer(stream).await, "it is answered");
@@ -187,10 +202,7 @@ async fn the_more_connections_there_are_the_fewer_each_may_have_open() {
     let with_streams = first.open().await;
     assert!(with_streams >= share + 10, "{with_streams} after {share}");
     drop(others);
-    while first.open().await < 100 {
-        tokio::task::yield_now().await;
-    }
-    first.is_answered().await;
+    first.until_open(|open| open == 100).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,9 +210,7 @@ async fn while_a_thread_is_late_few_may_be_open_and_those_are_answered() {
     let daemon = late().await;
     let mut client = Client::begin(&daemon).await;
     // It shows only after a while.
-    while client.open().await != 3 {
-        client.is_answered().await;
-    }
+    client.until_open(|open| open == 3).await;
     // Whoever comes now is told so at once.
     let mut client = Client::begin(&daemon).await;
     assert_eq!(client.told().await, 3);
@@ -221,15 +231,17 @@ async fn whoever_asks_batches_may_have_fewer_open_while_it_does() {
         ..Default::default()
     };
     let batch = message(&batch.encode_to_vec());
+    // Some sixteen requests tell what one costs.
+    let mut asked = 0;
     while client.open().await > 9 {
         let stream = client.ask(BATCH, &batch, true).await;
         assert!(client.answer(stream).await, "it is answered");
+        asked += 1;
+        assert!(asked < 100, "it is told");
     }
     let other = others.last_mut().expect("there are some");
     assert_eq!(other.open().await, 100);
-    while client.open().await < 100 {
-        client.is_answered().await;
-    }
+    client.until_open(|open| open == 100).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -270,9 +282,7 @@ async fn a_batch_that_is_refused_ends_no_connection_in_however_many_frames_it_co
     const FRAMES: usize = 3_000;
     let daemon = late().await;
     let mut client = Client::begin(&daemon).await;
-    while client.open().await != 3 {
-        client.is_answered().await;
-    }
+    client.until_open(|open| open == 3).await;
     let stream = client.ask(BATCH, &[0, 0, 1, 0, 0], false).await;
     let frames = frame(DATA, 0, stream, &[0]).repeat(FRAMES);
     client.wire.send(&frames).await;

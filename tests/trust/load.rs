@@ -5,6 +5,7 @@
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use prost::Message as _;
 use roster::domain::identifiers::{OrganizationId, UserId};
 use roster::domain::organization::{Moment, Organization, Version};
 use roster::proto::v1;
@@ -26,6 +27,7 @@ use tonic_types::StatusExt as _;
 
 use crate::harness::{Daemon, Setup, question, reason, with_key};
 use crate::probed::{get, listen};
+use crate::wire::{Wire, message};
 
 /// A store whose disk is stuck while a test says so.
 struct Stuck {
@@ -278,6 +280,64 @@ async fn an_overloaded_daemon_answers_ordinary_checks_and_refuses_the_rest() {
     let mut health = HealthClient::new(daemon.bare());
     let healthy = health.check(HealthCheckRequest::default()).await;
     healthy.expect("health is told");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_was_let_in_is_refused_when_its_turn_comes_too_late() {
+    const BATCH: &str = "/roster.v1.AuthorizationService/BatchIsAuthorized";
+    let probes = Probes::default();
+    let (_, metrics) = listen(&probes);
+    let mut setup = Setup {
+        probes,
+        ..setup(Limits {
+            lag: Duration::from_millis(5),
+            ..Limits::default()
+        })
+    };
+    setup.manner.threads = 1;
+    let daemon = Daemon::start_as(setup, Arc::new(MemoryStore::new())).await;
+    daemon.found("acme", "hypervisor-io").await;
+    assert!(daemon.allows(ask()).await);
+    let batch = |length| {
+        let batch = v1::BatchIsAuthorizedRequest {
+            requests: vec![ask(); length],
+            ..Default::default()
+        };
+        message(&batch.encode_to_vec())
+    };
+    let (short, long) = (batch(10), batch(10_000));
+    let refused = "\nroster_calls_refused_total{cause=\"batch_queue\"} 1\n";
+    let mut wire = Wire::begin(daemon.address, 1 << 20).await;
+    let asking = async {
+        // Again, where this machine was busy with something else.
+        for stream in (1..).step_by(4) {
+            // The first is let in while nothing is ahead of it, and read after one that
+            // takes long.
+            wire.open(stream, BATCH, &[]).await;
+            wire.open(stream + 2, BATCH, &[]).await;
+            wire.body(stream + 2, &long, true).await;
+            wire.body(stream, &short, true).await;
+            let (mut is_answered, mut ended) = (false, 0);
+            while ended < 2 {
+                let frame = wire.next().await.expect("it goes on");
+                is_answered |= frame.stream == stream && frame.kind == 0;
+                ended += usize::from(frame.stream > 0 && frame.is_last());
+            }
+            if get(metrics, "/metrics").body.contains(refused) {
+                return is_answered;
+            }
+        }
+        true
+    };
+    let asking = tokio::time::timeout(Duration::from_secs(60), asking).await;
+    assert!(!asking.expect("it comes too late in the end"));
+    // And the next one is answered, as soon as this machine has time for it.
+    let next = v1::BatchIsAuthorizedRequest {
+        requests: vec![ask(); 10],
+        ..Default::default()
+    };
+    let mut client = daemon.authorization();
+    while client.batch_is_authorized(next.clone()).await.is_err() {}
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,5 @@
-//! Ordinary checks on a thread whose rounds take longer than they have.
+//! Checks on a thread whose rounds take longer than they have: what costs more than a
+//! refusal is refused, and all is well when the thread is.
 
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ async fn ask(sending: &mut SendRequest<Pieces>, method: &str, deadline: Option<&
 }
 
 #[tokio::test]
-async fn checks_that_can_not_be_in_time_are_refused_and_others_are_answered() {
+async fn what_costs_more_than_a_refusal_is_refused_where_it_would_be_late_and_nothing_else() {
     let manner = Manner {
         threads: 1,
         ..Setup::default().manner
