@@ -233,6 +233,12 @@ impl Page<'_> {
             let seconds = thread.pace.lag().as_secs_f64();
             lag.of(&[("thread", number)])?.encode_gauge(&seconds)?;
         }
+        let help = "Single checks that a client may have open on a connection of the thread";
+        let mut share = self.family("roster_thread_open_checks", help, MetricType::Gauge)?;
+        for (number, thread) in threads.iter().enumerate() {
+            let open = u64::from(thread.pace.open(1));
+            share.of(&[("thread", number)])?.encode_gauge(&open)?;
+        }
         let help = "Connections that are open";
         let mut open = self.family("roster_connections", help, MetricType::Gauge)?;
         let mut accepted = 0;
