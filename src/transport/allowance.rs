@@ -28,7 +28,7 @@ const UNKNOWN: u8 = 0xff;
 const SETTING: usize = 6;
 const MAX_CONCURRENT_STREAMS: u16 = 3;
 
-/// How many may be open at first.
+/// How many may be open at first where there are many connections.
 const AT_FIRST: u32 = 16;
 /// How much is said at a time of what is owed.
 const AT_ONCE: u32 = 64;
@@ -51,6 +51,8 @@ pub struct Allowance {
     is_settled: bool,
     /// Whether it has still to say that it read what it was told here.
     is_awaited: bool,
+    /// Whether hyper is not told of the frame that begins.
+    is_hidden: bool,
     /// How often it is to be told that settings of its own were read, which were taken for
     /// its word.
     owes: u32,
@@ -70,14 +72,16 @@ impl Allowance {
             known: 0,
             is_settled: false,
             is_awaited: false,
+            is_hidden: false,
             owes: 0,
             unwritten: Vec::new(),
         }
     }
 
     /// The first of what hyper says is the frame that tells its settings. It is said here
-    /// instead, with how many may be open, which are few at first: where many connections
-    /// come at once, it shows only afterwards how many they are. Of so many bytes.
+    /// instead, with how many may be open, which are few at first if it is not all that may
+    /// be: where many connections come at once, it shows only afterwards how many they are.
+    /// Of so many bytes.
     #[inline]
     pub fn begin(&mut self, open: u32, bytes: &[u8]) -> Option<usize> {
         if self.has_begun {
@@ -94,7 +98,11 @@ impl Allowance {
         if head[3] != SETTINGS {
             return None;
         }
-        self.told = open.min(AT_FIRST);
+        self.told = if open < self.most {
+            open.min(AT_FIRST)
+        } else {
+            self.most
+        };
         self.unwritten.extend(head);
         for setting in settings.chunks(SETTING) {
             if setting.starts_with(&MAX_CONCURRENT_STREAMS.to_be_bytes()) {
@@ -107,32 +115,36 @@ impl Allowance {
     }
 
     /// Everything was written that was begun, so that something may be said: how many may
-    /// be open, if that is not about what was told. `long` are open that take longer, and
-    /// are no hindrance to as many others.
+    /// be open, if what is left of what was told is not about that. `long` are open that
+    /// take longer, and are no hindrance to as many others.
     #[inline]
-    pub fn say(&mut self, open: u32, long: u64) {
+    pub fn say(&mut self, share: u32, long: u64) {
         let long = u32::try_from(long).unwrap_or(u32::MAX);
-        let open = open.saturating_add(long).min(self.most);
+        let open = share.saturating_add(long).min(self.most);
         if (open != self.told || self.owes > 0) && self.unwritten.is_empty() {
-            self.say_now(open);
+            self.say_now(open, long);
         }
     }
 
     #[cold]
-    fn say_now(&mut self, open: u32) {
+    fn say_now(&mut self, open: u32, long: u32) {
         for _ in 0..self.owes.min(AT_ONCE) {
             self.owes -= 1;
             frame(&mut self.unwritten, ACKNOWLEDGED, &[]);
         }
-        let (open_wide, told_wide) = (u64::from(open), u64::from(self.told));
-        let is_about = open_wide * 4 >= told_wide * 3 && told_wide * 4 >= open_wide * 3;
-        let is_known = is_about && (open < self.most || open == self.told);
         // One thing at a time, so that it is known what the client's word is for.
-        if !is_known && self.is_settled && !self.is_awaited {
+        if self.is_settled && !self.is_awaited && self.is_new(open, long) {
             self.told = open;
             self.is_awaited = true;
             frame(&mut self.unwritten, 0, &may_be_open(open));
         }
+    }
+
+    /// Whether it is worth telling that so many may be open.
+    fn is_new(&self, open: u32, long: u32) -> bool {
+        let [left, told] = [open, self.told].map(|open| u64::from(open.saturating_sub(long)));
+        let is_about = left * 4 >= told * 3 && told * 4 >= left * 3;
+        open != self.told && (open == self.most || !is_about)
     }
 
     /// What is to be written before anything else.
@@ -173,6 +185,7 @@ impl Allowance {
                 self.skip = length(&self.head);
                 self.head = [0; HEAD];
                 self.known = 0;
+                self.is_hidden = false;
             }
         }
     }
@@ -191,9 +204,10 @@ impl Allowance {
             && let Some(kind) = came.get_mut(kind)
         {
             *kind = UNKNOWN;
+            self.is_hidden = true;
         }
         let flags_came = known <= FLAGS && self.known > FLAGS;
-        match (flags_came, flags & ACKNOWLEDGED != 0, self.is_awaited) {
+        match (flags_came, flags & ACKNOWLEDGED != 0, self.is_hidden) {
             (true, true, true) => self.is_awaited = false,
             (true, true, false) => self.is_settled = true,
             // It changes nothing, and so there was nothing to tell but this.
@@ -315,6 +329,39 @@ mod tests {
     }
 
     #[test]
+    fn however_many_take_longer_others_may_be_open_besides() {
+        for share in [3_u32, 6, 12, 20] {
+            let mut allowance = settled();
+            let mut told = 0;
+            for long in 0..100 - share {
+                allowance.say(share, long.into());
+                if let [.., open] = allowance.unwritten() {
+                    told = u32::from(*open);
+                    allowance.wrote(usize::MAX);
+                    allowance.sift(&mut WORD.to_vec());
+                }
+                let left = told - long;
+                assert!(left * 4 >= share * 3, "{left} of {share} with {long}");
+                assert!(left * 3 <= share * 4, "{left} of {share} with {long}");
+            }
+        }
+    }
+
+    #[test]
+    fn settings_of_a_client_are_acknowledged_once_if_they_come_before_and_after_it_is_told() {
+        let mut allowance = settled();
+        let mut settings = EMPTY.to_vec();
+        let (kind, flags) = settings.split_at_mut(4);
+        allowance.sift(kind);
+        assert_eq!(said(&mut allowance, 25), setting(25));
+        allowance.sift(flags);
+        assert_eq!(settings, EMPTY, "hyper does it");
+        assert!(said(&mut allowance, 25).is_empty());
+        allowance.sift(&mut WORD.to_vec());
+        assert_eq!(said(&mut allowance, 100), setting(100));
+    }
+
+    #[test]
     fn a_little_more_or_less_is_not_told_but_all_is() {
         for (told, about, far) in [
             (3, [3, 4], [2, 5]),
@@ -344,7 +391,7 @@ mod tests {
             frame
         };
         let written = [settings(100), vec![0; 13]].concat();
-        for (open, told) in [(12, 12), (100, AT_FIRST)] {
+        for (open, told) in [(12, 12), (99, AT_FIRST), (100, 100)] {
             let mut allowance = Allowance::new(100);
             assert_eq!(allowance.begin(open, &written), Some(HEAD + 18));
             assert_eq!(allowance.unwritten(), settings(told as u8));
@@ -354,7 +401,7 @@ mod tests {
             let mut begins = [[b'P'; PREFACE].as_slice(), &FIRST, &WORD].concat();
             allowance.sift(&mut begins);
             assert!(said(&mut allowance, told).is_empty());
-            assert_eq!(said(&mut allowance, 100), setting(100));
+            assert_eq!(said(&mut allowance, 50), setting(50));
         }
         // Whatever else came first is left as it is.
         for other in [&settings(100)[..20], &DATA, &[]] {

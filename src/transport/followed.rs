@@ -174,12 +174,18 @@ impl Call {
             self.end(code);
             return response;
         }
+        let method = self.calls.method(self.method);
+        let is_stream = method.is_some_and(|method| method.kind != "unary");
+        if is_stream {
+            watched.stream();
+        }
         response.map(|answer| {
             Answer::Followed(Box::new(Followed {
                 answer,
                 call: self,
                 taken: watched.answer(),
                 watched: Arc::clone(watched),
+                is_stream,
             }))
         })
     }
@@ -202,6 +208,7 @@ pub struct Followed {
     call: Call,
     taken: Arc<Taken>,
     watched: Arc<Watched>,
+    is_stream: bool,
 }
 
 impl Body for Followed {
@@ -236,7 +243,9 @@ impl Body for Followed {
 
 impl Drop for Followed {
     fn drop(&mut self) {
-        self.watched.answered();
+        if self.is_stream {
+            self.watched.streamed();
+        }
     }
 }
 

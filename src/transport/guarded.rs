@@ -43,6 +43,8 @@ pub struct Watched {
     least: Count,
     /// Since when nothing could be sent, in ticks; 0 if it can.
     blocked_since: Count,
+    /// 1 while it shares in what may be open on its thread.
+    shares: Count,
     /// Requests that came.
     requests: Count,
     /// The bytes of batches that came with the last of them, and how many checks more each
@@ -51,8 +53,8 @@ pub struct Watched {
     weight: Count,
     /// Answers that are made piece by piece.
     answers: Mutex<Vec<Weak<Taken>>>,
-    /// How many they are.
-    answering: Count,
+    /// How many of them are streams, which may stay.
+    streams: Count,
     /// Requests whose message is still to come.
     pub waiting: Waiting,
     /// How many bytes came since it was to read on.
@@ -88,6 +90,9 @@ impl Watched {
     #[inline]
     pub fn request(&self) {
         self.requests.bump();
+        if self.shares.get() == 0 {
+            self.join();
+        }
         if self.requests.get().is_multiple_of(WEIGHED_OF) {
             self.weight
                 .set(self.batches.get() / (WEIGHED_OF * BYTES_OF_CHECK));
@@ -122,9 +127,25 @@ impl Watched {
         self.at_once.get() >= AT_ONCE
     }
 
-    /// How many requests may be open on it now.
-    fn open(&self) -> u32 {
+    /// How many requests may be open on it now, besides streams.
+    fn share(&self) -> u32 {
         self.pace.open(1 + self.weight.get())
+    }
+
+    /// It shares in what may be open on its thread, from the beginning, so that many that
+    /// come at once are seen to be many; not while nothing is asked on it.
+    #[cold]
+    pub fn join(&self) {
+        self.shares.set(1);
+        self.pace.joined();
+    }
+
+    /// It does no longer.
+    pub fn leave(&self) {
+        if self.shares.get() != 0 {
+            self.shares.set(0);
+            self.pace.left();
+        }
     }
 
     /// Bytes of an answer were made, and are to go.
@@ -159,7 +180,6 @@ impl Watched {
 
     /// Has an answer watched.
     pub fn answer(&self) -> Arc<Taken> {
-        self.answering.bump();
         let taken = Arc::new(Taken::default());
         taken.ready();
         let mut answers = self.answers();
@@ -171,10 +191,15 @@ impl Watched {
         taken
     }
 
-    /// An answer that was watched is over.
-    pub fn answered(&self) {
-        let answering = self.answering.get().saturating_sub(1);
-        self.answering.set(answering);
+    /// A stream is being answered.
+    pub fn stream(&self) {
+        self.streams.bump();
+    }
+
+    /// It was.
+    pub fn streamed(&self) {
+        let streams = self.streams.get().saturating_sub(1);
+        self.streams.set(streams);
     }
 
     fn answers(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Taken>>> {
@@ -198,6 +223,7 @@ impl Watched {
         let turn = (limits.stall.min(limits.idle) / 4).max(Duration::from_millis(10));
         let patience = limits.stall.div_duration_f64(turn).ceil() as u64;
         let mut requests = self.requests.get();
+        let mut seen = requests;
         let mut asked_at = world::ticks();
         // How much is left of the time to begin.
         let mut beginning = Some(limits.handshake);
@@ -206,6 +232,11 @@ impl Watched {
             tokio::time::sleep(rest).await;
             self.write_off();
             let now = world::ticks();
+            let came = self.requests.get();
+            if came == seen {
+                self.leave();
+            }
+            seen = came;
             self.waiting.turn(patience, now);
             if let Some(left) = beginning {
                 beginning = Some(left.saturating_sub(rest)).filter(|left| !left.is_zero());
@@ -218,7 +249,6 @@ impl Watched {
             if is_stuck || has_passed(self.blocked_since.get(), now, limits.stall) {
                 return Ended::Stalled;
             }
-            let came = self.requests.get();
             if came != requests || is_answering {
                 (requests, asked_at) = (came, now);
             } else if has_passed(asked_at.max(1), now, limits.idle) {
@@ -292,7 +322,7 @@ impl<S: AsyncWrite + Unpin> Guarded<S> {
     /// Says the first thing that hyper says; how many bytes of it that was.
     #[inline]
     fn poll_begin(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> io::Result<Option<usize>> {
-        let taken = self.allowance.begin(self.watched.open(), bytes);
+        let taken = self.allowance.begin(self.watched.share(), bytes);
         if taken.is_some()
             && let Poll::Ready(said) = self.poll_say(context)
         {
@@ -357,11 +387,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Whoever flushes has written whole frames.
-        let this = &mut *self;
-        let open = this.watched.open();
-        this.allowance.say(open, this.watched.answering.get());
-        if !self.allowance.unwritten().is_empty() {
+        let (share, long) = (self.watched.share(), self.watched.streams.get());
+        self.allowance.say(share, long);
+        while !self.allowance.unwritten().is_empty() {
             ready!(self.poll_say(context))?;
+            self.allowance.say(share, long);
         }
         Pin::new(&mut self.inner).poll_flush(context)
     }

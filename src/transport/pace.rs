@@ -38,6 +38,9 @@ const MOST_OPEN: u64 = 12_500;
 const LEAST_OPEN: u64 = 3;
 /// What part of the time that a round should take at most is for what may be open.
 const IN_TIME: f64 = 0.5;
+/// What is left at least where rounds take longer: one that the machine was busy with
+/// something else in says little.
+const FEWER: f64 = 0.5;
 /// Where rounds take less than that time by such a factor, more may be open, by such a
 /// factor.
 const AT_LEISURE: f64 = 1.5;
@@ -65,7 +68,7 @@ pub struct Pace {
     /// When the while began that lasts, in ticks, or 0, and its shortest round so far.
     began: Count,
     shortest: Count,
-    /// The connections of the thread.
+    /// The connections on which something is asked.
     connections: Count,
     /// How many checks may be open on each; on all together, how many fewer than at most,
     /// and when that changed last, in ticks.
@@ -118,13 +121,13 @@ impl Pace {
         self.overloaded.get() != 0
     }
 
-    /// A connection came to the thread.
+    /// A connection asks on the thread.
     pub fn joined(&self) {
         self.connections.bump();
         self.share();
     }
 
-    /// One left it.
+    /// One does no longer.
     pub fn left(&self) {
         let connections = self.connections.get().saturating_sub(1);
         self.connections.set(connections);
@@ -163,7 +166,7 @@ impl Pace {
         let in_time = target.mul_f64(IN_TIME).div_duration_f64(sustained);
         let before = self.in_all();
         let in_all = if in_time < 1.0 {
-            (before as f64 * in_time) as u64
+            (before as f64 * in_time.max(FEWER)) as u64
         } else if in_time > AT_LEISURE {
             (before as f64 * MORE).ceil() as u64
         } else {
@@ -410,8 +413,9 @@ mod tests {
         assert_eq!(rounds(40, 10_000), 15, "it is neither late nor at leisure");
         assert!(rounds(10, 400) < 50);
         assert_eq!(rounds(10, 2_000), 100);
-        assert_eq!(rounds(400, 400), 12);
-        assert_eq!(rounds(400, 400), 12);
+        // And no more than half of them at a time.
+        assert_eq!(rounds(400, 800), 50);
+        assert_eq!(rounds(400, 800), 25);
         assert_eq!(rounds(10_000, 100_000), 3, "nobody is held back altogether");
     }
 

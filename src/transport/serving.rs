@@ -210,8 +210,7 @@ impl<H: Handler> Worker<H> {
                 given = taken.recv() => {
                     let Some(given) = given else { return };
                     let handler = self.handler.clone();
-                    let counted =
-                        Counted::new(Arc::clone(&self.connections), Arc::clone(&self.pace));
+                    let counted = Counted(Arc::clone(&self.connections));
                     let phase = self.phase.clone();
                     let (limits, calls) = (self.limits, Arc::clone(&self.calls));
                     serving.spawn(async move {
@@ -234,23 +233,27 @@ impl<H: Handler> Worker<H> {
 }
 
 /// A connection among those of its thread.
-struct Counted {
-    connections: Arc<AtomicUsize>,
-    pace: Arc<Pace>,
-}
-
-impl Counted {
-    /// One that was given to the thread, and counted there.
-    fn new(connections: Arc<AtomicUsize>, pace: Arc<Pace>) -> Self {
-        pace.joined();
-        Self { connections, pace }
-    }
-}
+struct Counted(Arc<AtomicUsize>);
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.connections.fetch_sub(1, Ordering::Relaxed);
-        self.pace.left();
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A connection that shares in what may be open on its thread.
+struct Sharing(Arc<Watched>);
+
+impl Sharing {
+    fn of(watched: &Arc<Watched>) -> Self {
+        watched.join();
+        Self(Arc::clone(watched))
+    }
+}
+
+impl Drop for Sharing {
+    fn drop(&mut self) {
+        self.0.leave();
     }
 }
 
@@ -275,6 +278,7 @@ async fn serve_connection<H: Handler>(
     let session = Arc::new(handler.connected(peer));
     drop(handler);
     let watched = session.watched();
+    let _sharing = Sharing::of(&watched);
     let stream = Guarded::new(stream, Arc::clone(&watched));
     let service = service_fn(move |request| {
         let answer = Arc::clone(&session).answer(request);

@@ -112,7 +112,9 @@ impl Wire {
         let socket = TcpSocket::new_v4().expect("a socket");
         // So that a client that does not read is noticed soon.
         socket.set_recv_buffer_size(4_096).expect("a small buffer");
-        Self(socket.connect(address).await.expect("it listens"))
+        let stream = socket.connect(address).await.expect("it listens");
+        stream.set_nodelay(true).expect("no delay");
+        Self(stream)
     }
 
     /// Connects and begins; answers may hold so many bytes each, and any number together.
