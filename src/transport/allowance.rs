@@ -28,8 +28,6 @@ const UNKNOWN: u8 = 0xff;
 const SETTING: usize = 6;
 const MAX_CONCURRENT_STREAMS: u16 = 3;
 
-/// How many may be open at first where there are many connections.
-const AT_FIRST: u32 = 16;
 /// How much is said at a time of what is owed.
 const AT_ONCE: u32 = 64;
 
@@ -79,9 +77,7 @@ impl Allowance {
     }
 
     /// The first of what hyper says is the frame that tells its settings. It is said here
-    /// instead, with how many may be open, which are few at first if it is not all that may
-    /// be: where many connections come at once, it shows only afterwards how many they are.
-    /// Of so many bytes.
+    /// instead, with how many may be open; of so many bytes.
     #[inline]
     pub fn begin(&mut self, open: u32, bytes: &[u8]) -> Option<usize> {
         if self.has_begun {
@@ -98,11 +94,7 @@ impl Allowance {
         if head[3] != SETTINGS {
             return None;
         }
-        self.told = if open < self.most {
-            open.min(AT_FIRST)
-        } else {
-            self.most
-        };
+        self.told = open.min(self.most);
         self.unwritten.extend(head);
         for setting in settings.chunks(SETTING) {
             if setting.starts_with(&MAX_CONCURRENT_STREAMS.to_be_bytes()) {
@@ -391,7 +383,7 @@ mod tests {
             frame
         };
         let written = [settings(100), vec![0; 13]].concat();
-        for (open, told) in [(12, 12), (99, AT_FIRST), (100, 100)] {
+        for (open, told) in [(12, 12), (100, 100), (101, 100)] {
             let mut allowance = Allowance::new(100);
             assert_eq!(allowance.begin(open, &written), Some(HEAD + 18));
             assert_eq!(allowance.unwritten(), settings(told as u8));

@@ -322,7 +322,9 @@ impl<S: AsyncWrite + Unpin> Guarded<S> {
     /// Says the first thing that hyper says; how many bytes of it that was.
     #[inline]
     fn poll_begin(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> io::Result<Option<usize>> {
-        let taken = self.allowance.begin(self.watched.share(), bytes);
+        let taken = self
+            .allowance
+            .begin(self.watched.pace.open_at_first(), bytes);
         if taken.is_some()
             && let Poll::Ready(said) = self.poll_say(context)
         {

@@ -36,6 +36,10 @@ const TURNS: u64 = 16;
 const MOST_OPEN: u64 = 12_500;
 /// How many may always be open on a connection.
 const LEAST_OPEN: u64 = 3;
+/// How many may be open on a connection at first, unless there are so few connections that
+/// each might have so many.
+const AT_FIRST: u32 = 16;
+const FOR_FEW: u64 = 400;
 /// What part of the time that a round should take at most is for what may be open.
 const IN_TIME: f64 = 0.5;
 /// What is left at least where rounds take longer: one that the machine was busy with
@@ -142,6 +146,15 @@ impl Pace {
         const MOST: u64 = MAX_STREAMS as u64;
         let open = self.share.get() / weight.max(1);
         open.clamp(LEAST_OPEN, MOST) as u32
+    }
+
+    /// The same for a connection that begins: fewer if there are many, since where they come
+    /// at once it shows only afterwards how many they are.
+    pub fn open_at_first(&self) -> u32 {
+        match self.share.get() < FOR_FEW {
+            true => self.open(1).min(AT_FIRST),
+            false => MAX_STREAMS,
+        }
     }
 
     /// How many checks may be open on the thread.
@@ -376,9 +389,14 @@ mod tests {
             }
             assert_eq!(pace.open(1), open, "{connections}");
         }
-        while pace.connections.get() > 250 {
+        assert_eq!(pace.open_at_first(), 3);
+        while pace.connections.get() > 31 {
             pace.left();
         }
+        assert_eq!(pace.open_at_first(), 100);
+        pace.joined();
+        assert_eq!(pace.open_at_first(), 16);
+        (32..250).for_each(|_| pace.joined());
         assert_eq!(
             [1, 2, 10, 1_000].map(|weight| pace.open(weight)),
             [50, 25, 5, 3]
