@@ -13,6 +13,7 @@ use http::{HeaderMap, Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::watch;
+use tonic::Status;
 use tower::Service as _;
 
 use self::answering::Answering;
@@ -31,6 +32,7 @@ use super::hot::{batch, stream};
 use super::identities::Peer;
 use super::lane::Lane;
 use super::limits::MAX_REQUEST_BYTES;
+use super::methods::Method;
 use super::patience::Patient;
 use super::server::Manner;
 use super::serving::{Handler, Session};
@@ -43,8 +45,10 @@ const IS_AUTHORIZED_WITH_TOKEN: &str = "/roster.v1.AuthorizationService/IsAuthor
 const BATCH_IS_AUTHORIZED: &str = "/roster.v1.AuthorizationService/BatchIsAuthorized";
 const STREAM_IS_AUTHORIZED: &str = "/roster.v1.AuthorizationService/StreamIsAuthorized";
 
-/// How long it is waited for the rest of a batch that is refused.
+/// How long it is waited for the rest of a request that is refused.
 const READ_OFF: Duration = Duration::from_secs(1);
+/// How much is read of a request whose caller is not let in, in bytes.
+const OF_STRANGERS: usize = 16 * 1024;
 
 /// How the names begin of all that Roster itself serves; health and reflection are not
 /// among it.
@@ -214,26 +218,27 @@ impl Connection {
             call = call.traced(request.headers());
         }
         let response = match self.refusal(&request) {
-            Some(refused) if matches!(asked, Asked::Batch) => self.read_off(request, refused).await,
-            Some(refused) => refused,
+            Some(refused) if matches!(asked, Asked::Stream) => refused,
+            Some(refused) => self.read_off(request, refused, MAX_REQUEST_BYTES).await,
             None => self.check_somehow(request, asked).await,
         };
         call.follow(response, &self.watched)
     }
 
-    /// The refusal, once the request was read as far as it is worth it. A batch that is on its
-    /// way can't be stopped; and if it is not read, each further frame of it is answered with
-    /// an error of its own, of which a connection bears only so many.
+    /// The refusal, once the request was read as far as it is worth it. What is on its way
+    /// can't be stopped; and each frame of it that comes when the request is over would be
+    /// answered with an error of its own, of which HTTP/2 bears only so many on a connection.
     async fn read_off(
         &self,
         request: Request<Incoming>,
         refused: Response<Answer>,
+        most: usize,
     ) -> Response<Answer> {
         let deadline = deadline(request.headers());
         let patience = deadline.map_or(READ_OFF, |deadline| READ_OFF.min(deadline / 2));
         let mut body = request.into_body();
         let read = async {
-            let mut left = MAX_REQUEST_BYTES;
+            let mut left = most;
             while let Some(Ok(frame)) =
                 poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await
             {
@@ -248,6 +253,21 @@ impl Connection {
         // Whatever has not come by then is refused unread.
         let _ = tokio::time::timeout(patience, read).await;
         refused
+    }
+
+    /// The answer to somebody who is not let in, which is no reason to end the connection:
+    /// others may speak on it. Little is read of what they say.
+    async fn turn_away(
+        &self,
+        request: Request<Incoming>,
+        refused: Status,
+        says_more: bool,
+    ) -> Response<Answer> {
+        let refused = refused.into_http::<tonic::body::Body>().map(Answer::from);
+        if says_more {
+            return refused;
+        }
+        self.read_off(request, refused, OF_STRANGERS).await
     }
 
     /// Answers checks of any kind.
@@ -271,7 +291,9 @@ impl Connection {
                 let admitted = admission.batch(&self.managed, &self.lane, deadline);
                 let (_admitted, expected) = match admitted {
                     Ok(admitted) => admitted,
-                    Err(refused) => return self.read_off(request, *refused).await,
+                    Err(refused) => {
+                        return self.read_off(request, *refused, MAX_REQUEST_BYTES).await;
+                    }
                 };
                 let request = request.map(|body| Patient::new(body, stall, false));
                 in_time(request, |request| {
@@ -300,7 +322,10 @@ impl Connection {
                 .map(|answer| answer.held(hold))
             }
             _ => match self.parts.gate.let_in(&mut request, &self.line) {
-                Err(refused) => refused.into_http::<tonic::body::Body>().map(Answer::from),
+                Err(refused) => {
+                    let says_more = matches!(asked, Asked::Stream);
+                    self.turn_away(request, refused, says_more).await
+                }
                 Ok(known) => {
                     let response = self.check_anything(request).await;
                     self.hold_on(known, response)
@@ -373,8 +398,9 @@ impl Connection {
                 call = call.traced(request.headers());
             }
         }
+        let says_more = calls.method(place).is_some_and(Method::says_more);
         let response = match self.parts.gate.let_in(&mut request, &self.line) {
-            Err(refused) => refused.into_http::<tonic::body::Body>().map(Answer::from),
+            Err(refused) => self.turn_away(request, refused, says_more).await,
             Ok(known) => {
                 if let Some((known, _)) = &known {
                     speaker.is(&known.permit().name);
@@ -395,12 +421,16 @@ impl Connection {
         let (parts, pace) = (&self.parts, &self.counts.pace);
         let method = parts.calls.method(place);
         let changes = is_own.then(|| method.is_some_and(|method| method.changes));
+        let says_more =
+            method.is_some_and(|method| matches!(method.kind, "client_stream" | "bidi_stream"));
         let deadline = deadline(request.headers());
         let (admission, watched) = (&parts.admission, &self.watched);
         let admitted = admission.manage(pace, deadline, changes, watched, &self.managed);
         let admitted = match admitted {
             Ok(admitted) => admitted,
-            Err(refused) => return *refused,
+            // The client of a stream may have more to say for ever.
+            Err(refused) if says_more => return *refused,
+            Err(refused) => return self.read_off(request, *refused, MAX_REQUEST_BYTES).await,
         };
         let stall = parts.admission.limits().stall;
         let is_stream = method.is_some_and(|method| method.kind != "unary");

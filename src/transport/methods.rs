@@ -24,6 +24,13 @@ pub struct Method {
     pub changes: bool,
 }
 
+impl Method {
+    /// Whether a client may go on after its first message.
+    pub fn says_more(&self) -> bool {
+        matches!(self.kind, "client_stream" | "bidi_stream")
+    }
+}
+
 /// Every RPC of every service that is served.
 pub fn served() -> Vec<Method> {
     let sets = [

@@ -14,6 +14,7 @@ use crate::harness::{Daemon, Setup, question};
 use crate::wire::{Frame, Wire, frame, message};
 
 const CHECK: &str = "/roster.v1.AuthorizationService/IsAuthorized";
+const LIST: &str = "/roster.v1.MemberService/ListMembers";
 const BATCH: &str = "/roster.v1.AuthorizationService/BatchIsAuthorized";
 const STREAM: &str = "/roster.v1.AuthorizationService/StreamIsAuthorized";
 const DATA: u8 = 0;
@@ -310,6 +311,43 @@ async fn whoever_has_read_what_it_was_not_told_is_ended() {
     client.wire.send(&word).await;
     assert!(client.wire.closed().await, "and is told so");
     Client::begin(&daemon).await.is_answered().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_are_refused_end_no_connection_however_often() {
+    /// More than HTTP/2 bears whose message comes when they are over.
+    const OFTEN: usize = 1_100;
+    let daemon = late().await;
+    let mut client = Client::begin(&daemon).await;
+    client.until_open(|open| open == 3).await;
+    let list = v1::ListMembersRequest {
+        organization: "acme".to_owned(),
+        ..Default::default()
+    };
+    let list = message(&list.encode_to_vec());
+    let explain = v1::IsAuthorizedRequest {
+        include_reasons: true,
+        ..ask()
+    };
+    let explain = message(&explain.encode_to_vec());
+    let nobody = ("authorization", "Bearer nobody");
+    for _ in 0..OFTEN {
+        for (path, further, message) in [
+            (LIST, &[][..], &list),
+            (CHECK, &[], &explain),
+            (LIST, &[nobody], &list),
+            (CHECK, &[nobody], &explain),
+        ] {
+            let stream = client.stream;
+            client.stream += 2;
+            client.wire.open(stream, path, further).await;
+            // The daemon knows of it, and nothing of what it will say.
+            client.open().await;
+            client.wire.body(stream, message, true).await;
+            assert!(!client.answer(stream).await, "it is refused");
+        }
+    }
+    client.is_answered().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
