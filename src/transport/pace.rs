@@ -128,14 +128,14 @@ impl Pace {
     /// A connection asks on the thread.
     pub fn joined(&self) {
         self.connections.bump();
-        self.share();
+        self.share_out();
     }
 
     /// One does no longer.
     pub fn left(&self) {
         let connections = self.connections.get().saturating_sub(1);
         self.connections.set(connections);
-        self.share();
+        self.share_out();
     }
 
     /// How many requests may be open on each connection, so that all that is asked on the
@@ -144,14 +144,14 @@ impl Pace {
     #[inline]
     pub fn open(&self, weight: u64) -> u32 {
         const MOST: u64 = MAX_STREAMS as u64;
-        let open = self.share.get() / weight.max(1);
+        let open = self.share() / weight.max(1);
         open.clamp(LEAST_OPEN, MOST) as u32
     }
 
     /// The same for a connection that begins: fewer if there are many, since where they come
     /// at once it shows only afterwards how many they are.
     pub fn open_at_first(&self) -> u32 {
-        match self.share.get() < FOR_FEW {
+        match self.share() < FOR_FEW {
             true => self.open(1).min(AT_FIRST),
             false => MAX_STREAMS,
         }
@@ -162,8 +162,17 @@ impl Pace {
         MOST_OPEN.saturating_sub(self.held_back.get())
     }
 
-    /// Shares that out among the connections.
-    fn share(&self) {
+    /// How many of them may be open on each connection.
+    #[inline]
+    fn share(&self) -> u64 {
+        match self.connections.get() {
+            0 => self.in_all(),
+            _ => self.share.get(),
+        }
+    }
+
+    /// Shares out anew.
+    fn share_out(&self) {
         self.share
             .set(self.in_all() / self.connections.get().max(1));
     }
@@ -191,10 +200,10 @@ impl Pace {
         if in_all != before {
             self.held_back.set(MOST_OPEN - in_all);
             self.adjusted.set(now);
-            self.share();
+            self.share_out();
             tracing::debug!(
                 in_all,
-                each = self.share.get(),
+                each = self.share(),
                 ?sustained,
                 "how many checks may be open at a time"
             );
@@ -383,6 +392,7 @@ mod tests {
     #[test]
     fn what_may_be_open_is_shared_out_among_connections() {
         let pace = Pace::default();
+        assert_eq!([pace.open(1), pace.open_at_first()], [100, 100]);
         for (connections, open) in [(1, 100), (125, 100), (126, 99), (1_000, 12), (8_000, 3)] {
             while pace.connections.get() < connections {
                 pace.joined();
