@@ -16,6 +16,7 @@ mod texts;
 pub use crate::application::fuzzing::{links, pages, secrets};
 pub use crate::store::fuzzing::records;
 pub use crate::store::sled::fuzzing::{frames, leaves};
+pub use crate::transport::allowance::fuzzing::allowances;
 pub use crate::transport::hot::request::fuzzing::questions;
 pub use exports::imports;
 pub use requests::requests;
@@ -25,7 +26,8 @@ pub use texts::{catalogs, guardrails};
 pub type Target = fn(&[u8]);
 
 /// Every target with the name of its corpus under `fuzz/corpus`.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
+    ("allowances", allowances),
     ("catalogs", catalogs),
     ("frames", frames),
     ("guardrails", guardrails),

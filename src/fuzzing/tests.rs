@@ -117,6 +117,7 @@ macro_rules! each_target_holds {
 }
 
 each_target_holds! {
+    any_word_of_a_client_is_kept_from_hyper_or_left_as_it_is: "allowances";
     any_catalog_is_read_or_refused_with_its_faults: "catalogs";
     any_frame_is_read_as_it_was_written_or_not_at_all: "frames";
     any_guardrail_is_accepted_or_refused_always_alike: "guardrails";

@@ -229,6 +229,9 @@ fn frame(into: &mut Vec<u8>, flags: u8, settings: &[u8]) {
     into.extend(settings);
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+
 #[cfg(test)]
 mod tests {
     use super::*;
