@@ -8,6 +8,8 @@ use super::{ACKNOWLEDGED, Allowance, HEAD, PREFACE, SETTINGS, UNKNOWN, length};
 const TOLD: u8 = 0x80;
 /// What hyper knows of.
 const MOST: u32 = 100;
+/// The same, as it is said.
+const MOST_SAID: u8 = 100;
 
 /// What happens, as bytes.
 pub fn allowances(mut bytes: &[u8]) {
@@ -31,10 +33,8 @@ pub fn allowances(mut bytes: &[u8]) {
                 match flags {
                     ACKNOWLEDGED => owed += 1,
                     _ => {
-                        let [0, 3, 0, 0, 0, open] = settings else {
-                            panic!("no other setting is told: {settings:?}");
-                        };
-                        assert!(u32::from(*open) <= MOST);
+                        let is_alone = matches!(settings, [0, 3, 0, 0, 0, 0..=MOST_SAID]);
+                        assert!(is_alone, "no other setting is told: {settings:?}");
                         told += 1;
                     }
                 }
@@ -67,7 +67,7 @@ fn frames(mut said: &[u8]) -> Vec<(u8, &[u8])> {
 fn hidden(came: &[u8], kept: &[u8]) -> (usize, usize) {
     assert_eq!(came.len(), kept.len());
     let (mut words, mut empty) = (0, 0);
-    let (mut came, mut kept) = (&came[PREFACE..], &kept[PREFACE..]);
+    let (mut came, mut kept) = (came.split_at(PREFACE).1, kept.split_at(PREFACE).1);
     while !came.is_empty() {
         let is_whole = came.len() >= HEAD;
         let head: [u8; HEAD] = std::array::from_fn(|at| came.get(at).copied().unwrap_or(0));
@@ -76,9 +76,11 @@ fn hidden(came: &[u8], kept: &[u8]) -> (usize, usize) {
         let ((this, rest), (seen, after)) = (came.split_at(end), kept.split_at(end));
         if this != seen {
             assert_eq!(([a, b, c], kind), ([0; 3], SETTINGS));
-            let mut expected = this.to_vec();
-            expected[3] = UNKNOWN;
-            assert_eq!(seen, expected);
+            let expected = this.iter().enumerate().map(|(at, byte)| match at {
+                3 => UNKNOWN,
+                _ => *byte,
+            });
+            assert!(seen.iter().copied().eq(expected), "{seen:?} of {this:?}");
             match flags & ACKNOWLEDGED {
                 // Its flags may not have come.
                 0 => empty += usize::from(this.len() > 4),
