@@ -421,8 +421,7 @@ impl Connection {
         let (parts, pace) = (&self.parts, &self.counts.pace);
         let method = parts.calls.method(place);
         let changes = is_own.then(|| method.is_some_and(|method| method.changes));
-        let says_more =
-            method.is_some_and(|method| matches!(method.kind, "client_stream" | "bidi_stream"));
+        let says_more = method.is_some_and(Method::says_more);
         let deadline = deadline(request.headers());
         let (admission, watched) = (&parts.admission, &self.watched);
         let admitted = admission.manage(pace, deadline, changes, watched, &self.managed);
@@ -433,7 +432,7 @@ impl Connection {
             Err(refused) => return self.read_off(request, *refused, MAX_REQUEST_BYTES).await,
         };
         let stall = parts.admission.limits().stall;
-        let is_stream = method.is_some_and(|method| method.kind != "unary");
+        let is_stream = method.is_some_and(Method::is_stream);
         let request = request.map(|body| Patient::new(body, stall, is_stream));
         let answer = Box::pin(parts.elsewhere.answer(request, admitted));
         by(deadline, answer).await

@@ -175,7 +175,7 @@ impl Call {
             return response;
         }
         let method = self.calls.method(self.method);
-        let is_stream = method.is_some_and(|method| method.kind != "unary");
+        let is_stream = method.is_some_and(Method::is_stream);
         if is_stream {
             watched.stream();
         }

@@ -100,7 +100,7 @@ impl Watched {
         }
     }
 
-    /// A batch came, of so many bytes.
+    /// So many bytes of a batch came, or of what is refused: that costs its bytes as well.
     pub fn batch(&self, bytes: usize) {
         self.batches.bump_by(bytes as u64);
     }

@@ -25,6 +25,11 @@ pub struct Method {
 }
 
 impl Method {
+    /// Whether either side may say more than one message.
+    pub fn is_stream(&self) -> bool {
+        self.kind != "unary"
+    }
+
     /// Whether a client may go on after its first message.
     pub fn says_more(&self) -> bool {
         matches!(self.kind, "client_stream" | "bidi_stream")

@@ -351,6 +351,25 @@ async fn calls_that_are_refused_end_no_connection_however_often() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_not_let_in_is_told_so_though_its_message_never_ends() {
+    let daemon = in_time().await;
+    let mut client = Client::begin(&daemon).await;
+    let nobody = [("authorization", "Bearer nobody")];
+    // Nothing of it, some of it, and more than is read of a stranger's.
+    for bytes in [0, 10, 20_000] {
+        for path in [CHECK, LIST, STREAM] {
+            let stream = client.stream;
+            client.stream += 2;
+            client.wire.open(stream, path, &nobody).await;
+            client.wire.body(stream, &vec![0; bytes], false).await;
+            let answered = tokio::time::timeout(LONG, client.answer(stream)).await;
+            assert!(!answered.expect("it is told"), "{path}: it is refused");
+        }
+    }
+    client.is_answered().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_is_refused_ends_no_connection_in_however_many_frames_it_comes() {
     /// More than HTTP/2 bears that come for what is over.
     const FRAMES: usize = 3_000;

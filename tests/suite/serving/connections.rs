@@ -7,26 +7,21 @@ use std::time::Duration;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message as _;
 use prost::bytes::Bytes;
-use roster::application::{Application, Links};
 use roster::proto::v1;
 use roster::proto::v1::authorization_service_client::AuthorizationServiceClient;
 use roster::store::memory::MemoryStore;
 use roster::transport::body::Answer;
-use roster::transport::caller::Authenticator;
 use roster::transport::dispatch::{Connection, Dispatch};
 use roster::transport::identities::Peer;
-use roster::transport::listeners::Listeners;
-use roster::transport::server::{Manner, serve_through};
+use roster::transport::server::Manner;
 use roster::transport::serving::Handler;
-use roster::world::StillWorld;
-use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tonic::Code;
 use tonic::codegen::http::Request;
 use tonic::transport::Endpoint;
 
 use super::{Fronted, Pieces, framed, send, told};
-use crate::harness::{Daemon, KEY, LINK_KEY, NOW, Setup, catalogs, question, reason, with_key};
+use crate::harness::{Daemon, Setup, question, reason, with_key};
 
 fn ask() -> v1::IsAuthorizedRequest {
     question("acme", "owner", "InstancesView", "Instance", "vm-1")
@@ -51,15 +46,6 @@ impl Handler for Watching {
 
 #[tokio::test]
 async fn connections_are_spread_evenly_over_the_threads() {
-    let application = Application::start(
-        catalogs(),
-        Arc::new(MemoryStore::new()),
-        Arc::new(StillWorld::at(NOW)),
-        Links::new(&LINK_KEY),
-        usize::MAX,
-    );
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
     let manner = Manner {
         threads: 3,
         drain: Duration::from_secs(5),
@@ -67,21 +53,14 @@ async fn connections_are_spread_evenly_over_the_threads() {
     };
     let seen = Arc::default();
     let watching = Arc::clone(&seen);
-    let (stop, stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(serve_through(
-        Listeners::new(listener, None),
-        Arc::new(application),
-        Authenticator::new(KEY),
-        manner,
-        async move { drop(stopped.await) },
-        |inner| Watching {
-            inner,
-            seen: watching,
-        },
-    ));
+    let fronted = Fronted::through(manner, |inner| Watching {
+        inner,
+        seen: watching,
+    })
+    .await;
     let mut channels = Vec::new();
     for _ in 0..9 {
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+        let endpoint = Endpoint::from_shared(format!("http://{}", fronted.address)).unwrap();
         let channel = endpoint.connect().await.unwrap();
         let mut client = AuthorizationServiceClient::new(with_key(channel.clone()));
         let status = client
@@ -97,8 +76,8 @@ async fn connections_are_spread_evenly_over_the_threads() {
     }
     let threads = ["serving-0", "serving-1", "serving-2"];
     assert_eq!(counts, threads.map(|thread| (thread.to_owned(), 3)).into());
-    drop((channels, stop));
-    serving.await.unwrap().unwrap();
+    drop(channels);
+    fronted.stop().await;
 }
 
 #[tokio::test]

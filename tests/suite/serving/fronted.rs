@@ -73,6 +73,14 @@ pub struct Fronted {
 
 impl Fronted {
     pub async fn start(manner: Manner, method: &'static str, own: Own) -> Self {
+        Self::through(manner, move |inner| Front { inner, method, own }).await
+    }
+
+    /// With any handler in front.
+    pub async fn through<H: Handler>(
+        manner: Manner,
+        front: impl FnOnce(Dispatch) -> H + Send + 'static,
+    ) -> Self {
         let application = Application::start(
             catalogs(),
             Arc::new(MemoryStore::new()),
@@ -89,7 +97,7 @@ impl Fronted {
             Authenticator::new(KEY),
             manner,
             async move { drop(stopped.await) },
-            move |inner| Front { inner, method, own },
+            front,
         ));
         Self {
             address,
